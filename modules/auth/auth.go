@@ -1,0 +1,2 @@
+// Package auth decides who is asking and what they may do.
+package auth

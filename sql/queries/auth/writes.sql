@@ -1,0 +1,48 @@
+-- Writes of the module "auth", made at the main site.
+
+-- CreateUser adds a person or a service account, unless the name is taken already.
+-- name: CreateUser :execrows
+INSERT INTO app_user (username, full_name, is_service, created_at, updated_at)
+VALUES (@username, @full_name, @is_service, @created_at, @created_at)
+ON CONFLICT (username) DO NOTHING;
+
+-- GrantRole gives a user a role by name; granting it again changes nothing. No row means that one of the two does not exist, or the grant does.
+-- name: GrantRole :execrows
+INSERT INTO user_role (user_id, role_id, granted_at, created_at)
+SELECT u.id, r.id, @granted_at, @granted_at
+FROM app_user u, role r
+WHERE u.username = @username AND r.name = @role
+ON CONFLICT DO NOTHING;
+
+-- CreateToken stores the hash of a new API token; of its text nothing else is kept than the prefix.
+-- name: CreateToken :one
+INSERT INTO api_token (user_id, name, token_hash, prefix, scopes, expires_at, created_at, updated_at)
+SELECT u.id, @name, @token_hash, @prefix, @scopes::text[], sqlc.narg('expires_at'), @created_at, @created_at
+FROM app_user u
+WHERE u.username = @username
+RETURNING id, user_id;
+
+-- RevokeToken ends an API token for good; one that is revoked already stays as it is.
+-- name: RevokeToken :execrows
+UPDATE api_token SET is_active = false, revoked_at = @revoked_at, updated_at = @revoked_at
+WHERE id = @id AND is_active;
+
+-- CountTokenUses adds what was counted in memory since the last time. It leaves updated_at alone: a use is no change of the token.
+-- name: CountTokenUses :exec
+UPDATE api_token t SET
+    usage_count = t.usage_count + u.uses,
+    last_used_at = greatest(t.last_used_at, u.last_used_at)
+FROM (
+    SELECT unnest(@id::bigint[]) AS id, unnest(@uses::bigint[]) AS uses, unnest(@last_used_at::timestamptz[]) AS last_used_at
+) u
+WHERE t.id = u.id;
+
+-- AddSigningKey publishes the public part of a site's key, and its predecessors of the same site are retired: they still verify what they signed.
+-- name: AddSigningKey :exec
+WITH retired AS (
+    UPDATE signing_key SET retired_at = @created_at, updated_at = @created_at
+    WHERE site = @site AND kid <> @kid AND retired_at IS NULL
+)
+INSERT INTO signing_key (kid, site, public_key, created_at, updated_at)
+VALUES (@kid, @site, @public_key, @created_at, @created_at)
+ON CONFLICT (kid) DO NOTHING;
