@@ -1,0 +1,113 @@
+package sandbox
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Redis is the observatory's Redis, configured as the buffer demands: every
+// write is on disk before it is answered.
+type Redis struct {
+	*Process
+	// Port is where it listens on loopback.
+	Port int
+
+	dir      string
+	password string
+}
+
+// URL is the redis:// URL of database 0, with the password.
+func (r *Redis) URL() string {
+	return fmt.Sprintf("redis://:%s@127.0.0.1:%d/0", r.password, r.Port)
+}
+
+func (s *Stack) newRedis(port int) *Redis {
+	r := &Redis{Port: port, dir: filepath.Join(s.servers, "redis"), password: s.secrets.Redis}
+	r.Process = newProcess("redis", processSpec{
+		command: func() Command {
+			return Command{
+				Path: s.binaries.Redis, Args: []string{filepath.Join(s.servers, "redis.conf")},
+				Dir: r.dir, Log: s.logFile("redis"), owner: s.owner, deathSignal: syscall.SIGKILL,
+			}
+		},
+		ready: r.ready, stop: syscall.SIGTERM,
+	}, s.log, s.changed)
+	return r
+}
+
+// configureRedis writes the configuration; maxmemory 0 is no limit.
+func (s *Stack) configureRedis() error {
+	r := s.Redis
+	lines := []string{
+		"bind 127.0.0.1",
+		fmt.Sprintf("port %d", r.Port),
+		"requirepass " + r.password,
+		fmt.Sprintf("dir \"%s\"", r.dir),
+		"daemonize no",
+		"save \"\"",
+		"appendonly yes",
+		"appendfsync always",
+		"no-appendfsync-on-rewrite no",
+		"maxmemory-policy noeviction",
+		"databases 64",
+		"logfile \"\"",
+	}
+	return s.owner.writeFile(filepath.Join(s.servers, "redis.conf"), strings.Join(lines, "\n")+"\n")
+}
+
+// ready asks once whether Redis answers and has loaded its data. It speaks the
+// few bytes of the protocol itself: the client library belongs to the packages
+// of the buffer and the cache.
+func (r *Redis) ready(ctx context.Context) error {
+	answer, err := r.command(ctx, "PING")
+	if err != nil {
+		return err
+	}
+	if answer != "+PONG" {
+		return fmt.Errorf("redis answers %q", answer)
+	}
+	return nil
+}
+
+// Command sends one command of words without spaces and returns the first line of its
+// answer as the protocol writes it ("+OK", ":3", "-ERR …").
+func (r *Redis) Command(ctx context.Context, words ...string) (string, error) {
+	return r.command(ctx, strings.Join(words, " "))
+}
+
+func (r *Redis) command(ctx context.Context, line string) (string, error) {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", r.Port))
+	if err != nil {
+		return "", err
+	}
+	defer closeQuietly(conn)
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(5 * time.Second)
+	}
+	if err := conn.SetDeadline(deadline); err != nil {
+		return "", err
+	}
+	if _, err := fmt.Fprintf(conn, "AUTH %s\r\n%s\r\n", r.password, line); err != nil {
+		return "", err
+	}
+	in := bufio.NewReader(conn)
+	answer := ""
+	for range 2 {
+		if answer, err = in.ReadString('\n'); err != nil {
+			return "", err
+		}
+		answer = strings.TrimRight(answer, "\r\n")
+		if strings.HasPrefix(answer, "-") {
+			return answer, fmt.Errorf("redis: %s", answer[1:])
+		}
+	}
+	return answer, nil
+}
