@@ -1,0 +1,3 @@
+-- GetInstrument returns one row by its id.
+-- name: GetInstrument :one
+SELECT * FROM instrument WHERE id = @id;
