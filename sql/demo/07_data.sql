@@ -141,7 +141,7 @@ JOIN raw_data_package p ON p.id = pg_temp.demo_id('package ' || dp.name)
 ON CONFLICT DO NOTHING;
 
 INSERT INTO transfer_log (data_transfer_id, logged_at, status, message, log_path)
-SELECT t.id, t.start_time + v.after, v.status, v.message, v.log
+SELECT t.id, t.start_time + v.after, v.status::work_status, v.message, v.log
 FROM (VALUES
     ('ccat-20260715-0001', 'cologne/input_buffer', interval '0', 'in_progress', 'bbcp started with 8 streams', '/var/log/ccat/ccat-20260715-0001.log'),
     ('ccat-20260715-0001', 'cologne/input_buffer', interval '30 hours', 'completed', 'unpacked and verified', NULL),

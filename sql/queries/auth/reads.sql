@@ -1,5 +1,3 @@
--- Reads of the module "auth".
-
 -- GetCredential returns what an API token entitles to: its own state, its user, and the user's roles and permissions.
 -- Whether all that is still valid is the caller's to decide, so that a refusal can say why.
 -- name: GetCredential :one
