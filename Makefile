@@ -1,0 +1,56 @@
+# Every target is for people; `make` alone lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+GO ?= go
+SQLC := $(GO) tool -modfile=tools/sqlc/go.mod sqlc
+STATICCHECK := $(GO) tool -modfile=tools/staticcheck/go.mod staticcheck
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/opsdb
+	$(GO) build -o bin/opsdb ./cmd/opsdb
+
+# ---- Generated files ---------------------------------------------------------
+# A further kind of generated file: a target gen-<what> that writes it, added to GEN.
+
+GEN := gen-sql gen-schema
+
+.PHONY: gen
+gen: $(GEN) ## Write all generated files again
+
+.PHONY: gen-sql
+gen-sql:
+	$(SQLC) generate
+
+.PHONY: gen-schema
+gen-schema:
+	$(GO) run ./tools/schema > sql/schema.sql.new
+	mv sql/schema.sql.new sql/schema.sql
+
+# In a copy, without what sqlc wrote: a file that nothing generates any more shows too.
+.PHONY: check-gen
+check-gen: ## Fail when a generated file is not what its source says
+	$(SQLC) vet
+	@copy=$$(mktemp -d); trap 'rm -rf "$$copy"' EXIT; \
+	tar --exclude=./.git --exclude=./bin -cf - . | tar -xf - -C "$$copy"; \
+	find "$$copy" -path '*/internal/db/*.go' ! -name '*_test.go' -delete; \
+	$(MAKE) --no-print-directory -C "$$copy" gen; \
+	if ! diff -r --exclude=.git --exclude=bin . "$$copy"; then \
+		echo 'generated files differ: run "make gen" and commit what changes' >&2; exit 1; \
+	fi
+
+# ---- Checks --------------------------------------------------------------------
+
+.PHONY: lint
+lint: ## Check format, go vet and staticcheck
+	@unformatted=$$(gofmt -l cmd modules platform sql tools *.go); \
+	if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted" >&2; exit 1; fi
+	$(GO) vet ./...
+	$(STATICCHECK) ./...
