@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// RedisDatabases is how many numbered databases a stack's Redis has.
+const RedisDatabases = 256
+
 // Redis is the observatory's Redis, configured as the buffer demands: every
 // write is on disk before it is answered.
 type Redis struct {
@@ -23,8 +26,17 @@ type Redis struct {
 }
 
 // URL is the redis:// URL of database 0, with the password.
-func (r *Redis) URL() string {
-	return fmt.Sprintf("redis://:%s@127.0.0.1:%d/0", r.password, r.Port)
+func (r *Redis) URL() string { return r.DatabaseURL(0) }
+
+// DatabaseURL is the redis:// URL of database n, below RedisDatabases.
+func (r *Redis) DatabaseURL(n int) string {
+	return fmt.Sprintf("redis://:%s@127.0.0.1:%d/%d", r.password, r.Port, n)
+}
+
+// Flush empties database n.
+func (r *Redis) Flush(ctx context.Context, n int) error {
+	_, err := r.send(ctx, fmt.Sprintf("SELECT %d", n), "FLUSHDB")
+	return err
 }
 
 func (s *Stack) newRedis(port int) *Redis {
@@ -55,7 +67,7 @@ func (s *Stack) configureRedis() error {
 		"appendfsync always",
 		"no-appendfsync-on-rewrite no",
 		"maxmemory-policy noeviction",
-		"databases 64",
+		fmt.Sprintf("databases %d", RedisDatabases),
 		"logfile \"\"",
 	}
 	return s.owner.writeFile(filepath.Join(s.servers, "redis.conf"), strings.Join(lines, "\n")+"\n")
@@ -65,7 +77,7 @@ func (s *Stack) configureRedis() error {
 // few bytes of the protocol itself: the client library belongs to the packages
 // of the buffer and the cache.
 func (r *Redis) ready(ctx context.Context) error {
-	answer, err := r.command(ctx, "PING")
+	answer, err := r.send(ctx, "PING")
 	if err != nil {
 		return err
 	}
@@ -78,10 +90,11 @@ func (r *Redis) ready(ctx context.Context) error {
 // Command sends one command of words without spaces and returns the first line of its
 // answer as the protocol writes it ("+OK", ":3", "-ERR …").
 func (r *Redis) Command(ctx context.Context, words ...string) (string, error) {
-	return r.command(ctx, strings.Join(words, " "))
+	return r.send(ctx, strings.Join(words, " "))
 }
 
-func (r *Redis) command(ctx context.Context, line string) (string, error) {
+// send sends command lines and returns the first line of the last answer.
+func (r *Redis) send(ctx context.Context, lines ...string) (string, error) {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", r.Port))
 	if err != nil {
@@ -95,12 +108,12 @@ func (r *Redis) command(ctx context.Context, line string) (string, error) {
 	if err := conn.SetDeadline(deadline); err != nil {
 		return "", err
 	}
-	if _, err := fmt.Fprintf(conn, "AUTH %s\r\n%s\r\n", r.password, line); err != nil {
+	if _, err := fmt.Fprintf(conn, "AUTH %s\r\n%s\r\n", r.password, strings.Join(lines, "\r\n")); err != nil {
 		return "", err
 	}
 	in := bufio.NewReader(conn)
 	answer := ""
-	for range 2 {
+	for range 1 + len(lines) {
 		if answer, err = in.ReadString('\n'); err != nil {
 			return "", err
 		}

@@ -1,0 +1,371 @@
+// Package sandboxtest gives tests the two sites of a sandbox: a stack that all
+// tests of a package share, with a migrated database and a Redis database for
+// each of them, or a stack of their own for those that pause, cut and kill.
+//
+//	func TestMain(m *testing.M) { sandboxtest.Main(m) }
+//
+//	func TestStart(t *testing.T) {
+//		t.Parallel()
+//		pair := sandboxtest.New(t) // or NewPrivate(t, sandbox.Options{RTT: …})
+//		main := pair.Primary(t)    // a pool
+//		…
+//	}
+package sandboxtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/goleak"
+
+	"github.com/opsdb/opsdb/platform/sandbox"
+)
+
+// Names of the sites in every database that this package makes.
+const (
+	MainSite      = "cologne"
+	SecondarySite = "observatory"
+)
+
+// Pair is what one test sees: both sites with a database of its own.
+type Pair struct {
+	// Stack runs the servers. When it is shared, a test must not touch its
+	// processes or its link.
+	Stack *sandbox.Stack
+	// Database is the name of the test's database, at both servers.
+	Database string
+	// MainURL reaches the primary directly, as the main site does.
+	MainURL string
+	// LinkURL reaches the primary through the link's database line, as the
+	// observatory does.
+	LinkURL string
+	// ReplicaURL reaches the observatory's replica.
+	ReplicaURL string
+	// RedisURL is a database of the observatory's Redis, empty at first.
+	RedisURL string
+	// Site is the secondary site's short name, SecondarySite.
+	Site string
+	// SiteID and MainSiteID are the ids of both sites' rows.
+	SiteID, MainSiteID int64
+}
+
+// Option changes what New and NewPrivate make.
+type Option func(*want)
+
+type want struct {
+	seeded bool
+}
+
+// Seeded fills the database with the demo data.
+func Seeded() Option { return func(w *want) { w.seeded = true } }
+
+// Main is the TestMain of a package: it runs the tests and ends the stack they
+// shared.
+func Main(m *testing.M) { os.Exit(run(m, false)) }
+
+// MainLeakless is Main, and fails when the tests leave goroutines behind.
+func MainLeakless(m *testing.M) { os.Exit(run(m, true)) }
+
+func run(m *testing.M, leakless bool) int {
+	code := m.Run()
+	if err := shared.close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	if leakless && code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	return code
+}
+
+// New clones a migrated database in the stack that the package's tests share;
+// it is dropped when the test ends.
+func New(t testing.TB, options ...Option) *Pair {
+	t.Helper()
+	s, err := shared.get()
+	if err != nil {
+		t.Fatalf("starting the shared stack: %v", err)
+	}
+	return s.pair(t, options)
+}
+
+// NewPrivate starts a stack for one test alone, which may do to it what it
+// likes, and closes it when the test ends.
+func NewPrivate(t testing.TB, stack sandbox.Options, options ...Option) *Pair {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	// The templates are copied through the link: slowness comes afterwards.
+	rtt := stack.RTT
+	stack.RTT = 0
+	s, err := start(ctx, stack)
+	if err != nil {
+		t.Fatalf("starting a stack: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("closing the stack: %v", err)
+		}
+	})
+	pair := s.private(t, options)
+	s.Link.SetRTT(rtt)
+	return pair
+}
+
+// Context ends with the test, or after a minute: a test that waits for
+// something that never comes then says what it waited for.
+func Context(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// Eventually polls until done returns true; after limit the test fails with what it waited for.
+func Eventually(t testing.TB, limit time.Duration, what string, done func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		if time.Now().After(deadline) {
+			t.Fatalf("after %v still waiting for %s", limit, what)
+		}
+		<-tick.C
+	}
+}
+
+// Primary opens a pool of the superuser at the primary, until the test ends.
+func (p *Pair) Primary(t testing.TB) *pgxpool.Pool { return Pool(t, p.MainURL) }
+
+// Replica opens a pool of the superuser at the replica, until the test ends.
+func (p *Pair) Replica(t testing.TB) *pgxpool.Pool { return Pool(t, p.ReplicaURL) }
+
+// Exec runs SQL statements at the primary as superuser.
+func (p *Pair) Exec(t testing.TB, sql string) {
+	t.Helper()
+	if err := p.Stack.Primary.Exec(Context(t), p.Database, sql); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// WaitForReplay waits until the replica shows everything written so far.
+func (p *Pair) WaitForReplay(t testing.TB) {
+	t.Helper()
+	if err := p.Stack.WaitForReplay(Context(t)); err != nil {
+		t.Fatalf("waiting for the replica: %v", err)
+	}
+}
+
+// PauseReplay lets the replica receive but not replay, until ResumeReplay or
+// the end of the test. Only for a private stack: replay stops for all databases.
+func (p *Pair) PauseReplay(t testing.TB) {
+	t.Helper()
+	if err := p.Stack.Replica.PauseReplay(Context(t)); err != nil {
+		t.Fatalf("pausing replay: %v", err)
+	}
+}
+
+// ResumeReplay lets the replica replay again.
+func (p *Pair) ResumeReplay(t testing.TB) {
+	t.Helper()
+	if err := p.Stack.Replica.ResumeReplay(Context(t)); err != nil {
+		t.Fatalf("resuming replay: %v", err)
+	}
+}
+
+// Pool opens a pool that reads times in UTC; it is closed when the test ends.
+func Pool(t testing.TB, url string) *pgxpool.Pool {
+	t.Helper()
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.MaxConns = 8
+	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
+		conn.TypeMap().RegisterType(&pgtype.Type{
+			Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
+		})
+		return nil
+	}
+	pool, err := pgxpool.NewWithConfig(context.Background(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+// sharedStack is the stack of a test binary, started at first use.
+type sharedStack struct {
+	mu    sync.Mutex
+	stack *stack
+	err   error
+}
+
+var shared sharedStack
+
+func (s *sharedStack) get() (*stack, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stack == nil && s.err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		s.stack, s.err = start(ctx, sandbox.Options{})
+	}
+	return s.stack, s.err
+}
+
+func (s *sharedStack) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stack == nil {
+		return nil
+	}
+	return s.stack.Close()
+}
+
+// stack is a sandbox with templates to clone.
+type stack struct {
+	*sandbox.Stack
+	mu        sync.Mutex
+	templates map[string]bool
+	count     atomic.Int64
+	redis     []int // databases of Redis that are free
+}
+
+func start(ctx context.Context, options sandbox.Options) (*stack, error) {
+	inner, err := sandbox.Start(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	s := &stack{Stack: inner, templates: map[string]bool{}}
+	for n := range sandbox.RedisDatabases {
+		s.redis = append(s.redis, n)
+	}
+	return s, nil
+}
+
+// pair clones a database for a test.
+func (s *stack) pair(t testing.TB, options []Option) *Pair {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	template, err := s.template(ctx, options)
+	if err != nil {
+		t.Fatalf("making the template database: %v", err)
+	}
+	database := fmt.Sprintf("test_%d", s.count.Add(1))
+	if err := s.Primary.Exec(ctx, "postgres", "CREATE DATABASE "+database+" TEMPLATE "+template); err != nil {
+		t.Fatalf("cloning a database: %v", err)
+	}
+	redis := s.takeRedis(t)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		err := s.Primary.Exec(ctx, "postgres", "DROP DATABASE "+database+" WITH (FORCE)")
+		if err := errors.Join(err, s.giveRedis(ctx, redis)); err != nil {
+			t.Errorf("cleaning up: %v", err)
+		}
+	})
+	return s.describe(ctx, t, database, redis)
+}
+
+// private uses the only database of a private stack.
+func (s *stack) private(t testing.TB, options []Option) *Pair {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	database, err := s.template(ctx, options)
+	if err != nil {
+		t.Fatalf("migrating: %v", err)
+	}
+	return s.describe(ctx, t, database, 0)
+}
+
+func (s *stack) describe(ctx context.Context, t testing.TB, database string, redis int) *Pair {
+	t.Helper()
+	if err := s.WaitForReplay(ctx); err != nil {
+		t.Fatalf("waiting for the database at the replica: %v", err)
+	}
+	p := &Pair{
+		Stack: s.Stack, Database: database, Site: SecondarySite,
+		MainURL: s.Primary.URL(database), LinkURL: s.LinkURL(database), ReplicaURL: s.Stack.Replica.URL(database),
+		RedisURL: s.Redis.DatabaseURL(redis),
+	}
+	conn, err := pgx.Connect(ctx, p.MainURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := conn.QueryRow(ctx, `SELECT (SELECT id FROM site WHERE short_name = $1), (SELECT id FROM site WHERE short_name = $2)`,
+		SecondarySite, MainSite)
+	if err := errors.Join(row.Scan(&p.SiteID, &p.MainSiteID), conn.Close(ctx)); err != nil {
+		t.Fatalf("looking up the sites: %v", err)
+	}
+	return p
+}
+
+func (s *stack) takeRedis(t testing.TB) int {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.redis) == 0 {
+		t.Fatalf("more than %d tests at once", sandbox.RedisDatabases)
+	}
+	n := s.redis[0]
+	s.redis = s.redis[1:]
+	return n
+}
+
+func (s *stack) giveRedis(ctx context.Context, n int) error {
+	if err := s.Redis.Flush(ctx, n); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Contains(s.redis, n) {
+		s.redis = append(s.redis, n)
+	}
+	return nil
+}
+
+// template makes, once, the database that others are cloned from. Its name
+// carries a hash of the migrations.
+func (s *stack) template(ctx context.Context, options []Option) (string, error) {
+	var w want
+	for _, option := range options {
+		option(&w)
+	}
+	name, err := sandbox.MigrationsHash()
+	if err != nil {
+		return "", err
+	}
+	name = "template_" + strings.ToLower(name)
+	if w.seeded {
+		name += "_seeded"
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.templates[name] {
+		return name, nil
+	}
+	if err := s.makeTemplate(ctx, name, w); err != nil {
+		return "", err
+	}
+	s.templates[name] = true
+	return name, nil
+}
