@@ -17,8 +17,8 @@ import (
 
 const (
 	superuser       = "postgres"
-	replicationRole = "sandbox_replication"
-	replicationSlot = "observatory"
+	replicationRole = "opsdb_observatory_replication"
+	replicationSlot = site
 )
 
 // Postgres is one of the stack's two database servers.
@@ -33,11 +33,6 @@ type Postgres struct {
 
 // URL is a libpq URI of the server's superuser for a database, past the link.
 func (p *Postgres) URL(database string) string { return p.url(database, superuser, p.password, p.Port) }
-
-// RoleURL is URL for another role.
-func (p *Postgres) RoleURL(database, role, password string) string {
-	return p.url(database, role, password, p.Port)
-}
 
 func (p *Postgres) url(database, role, password string, port int) string {
 	u := url.URL{
@@ -215,8 +210,8 @@ func (s *Stack) settings(p *Postgres) string {
 		lines = append(lines, "fsync = off", "full_page_writes = on")
 	}
 	if p == s.Replica {
-		conninfo := fmt.Sprintf("host=127.0.0.1 port=%d user=%s password=%s application_name=observatory sslmode=disable",
-			s.Link.Replication.Port(), replicationRole, s.secrets.Replication)
+		conninfo := fmt.Sprintf("host=127.0.0.1 port=%d user=%s password=%s application_name=%s sslmode=disable",
+			s.Link.Replication.Port(), replicationRole, s.secrets.Replication, site)
 		lines = append(lines,
 			fmt.Sprintf("primary_conninfo = '%s'", conninfo),
 			fmt.Sprintf("primary_slot_name = '%s'", replicationSlot))

@@ -68,9 +68,10 @@ type Stack struct {
 
 // secrets are generated once for a folder and kept beside its data.
 type secrets struct {
-	Postgres    string `json:"postgres"`
-	Replication string `json:"replication"`
-	Redis       string `json:"redis"`
+	Postgres    string      `json:"postgres"`
+	Replication string      `json:"replication"`
+	Redis       string      `json:"redis"`
+	Roles       roleSecrets `json:"roles"`
 }
 
 const stateFile = "sandbox.json"
@@ -263,7 +264,7 @@ func (s *Stack) loadState() error {
 		return err
 	}
 	if s.Fresh {
-		s.secrets = secrets{Postgres: rand.Text(), Replication: rand.Text(), Redis: rand.Text()}
+		s.secrets = secrets{Postgres: rand.Text(), Replication: rand.Text(), Redis: rand.Text(), Roles: newRoleSecrets()}
 		return nil
 	}
 	content, err := os.ReadFile(path)
@@ -289,15 +290,10 @@ func (s *Stack) logFile(process string) string {
 	return filepath.Join(s.Dir, "log", process+".log")
 }
 
-// DatabaseURL is a libpq URI for the primary through the link's database line,
-// as the observatory reaches it.
-func (s *Stack) DatabaseURL(database, role, password string) string {
-	return s.Primary.url(database, role, password, s.Link.Database.Port())
-}
-
-// LinkURL is DatabaseURL for the superuser.
+// LinkURL is a libpq URI of the primary's superuser through the link's database
+// line, the way the observatory goes.
 func (s *Stack) LinkURL(database string) string {
-	return s.DatabaseURL(database, superuser, s.secrets.Postgres)
+	return s.Primary.url(database, superuser, s.secrets.Postgres, s.Link.Database.Port())
 }
 
 // Remember lets Close remove a path that the caller made in Dir.

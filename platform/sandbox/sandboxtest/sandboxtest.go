@@ -52,6 +52,10 @@ type Pair struct {
 	LinkURL string
 	// ReplicaURL reaches the observatory's replica.
 	ReplicaURL string
+	// MainRoleURL, ProcessorURL and ReaderURL are MainURL, LinkURL and ReplicaURL
+	// for the unprivileged roles that the servers use; the others are for the
+	// superuser.
+	MainRoleURL, ProcessorURL, ReaderURL string
 	// RedisURL is a database of the observatory's Redis, empty at first.
 	RedisURL string
 	// Site is the secondary site's short name, SecondarySite.
@@ -305,6 +309,7 @@ func (s *stack) describe(ctx context.Context, t testing.TB, database string, red
 	p := &Pair{
 		Stack: s.Stack, Database: database, Site: SecondarySite,
 		MainURL: s.Primary.URL(database), LinkURL: s.LinkURL(database), ReplicaURL: s.Stack.Replica.URL(database),
+		MainRoleURL: s.Stack.MainURL(database), ProcessorURL: s.Stack.ProcessorURL(database), ReaderURL: s.Stack.ReaderURL(database),
 		RedisURL: s.Redis.DatabaseURL(redis),
 	}
 	conn, err := pgx.Connect(ctx, p.MainURL)

@@ -66,3 +66,15 @@ func TestAPrivatePairFeelsItsLink(t *testing.T) {
 		t.Errorf("a round trip took %v, want at least 40ms", took)
 	}
 }
+
+func TestUnprivilegedRolesReachTheirServers(t *testing.T) {
+	t.Parallel()
+	pair := New(t)
+	for _, url := range []string{pair.MainRoleURL, pair.ProcessorURL, pair.ReaderURL} {
+		var super bool
+		err := Pool(t, url).QueryRow(Context(t), "SELECT rolsuper FROM pg_roles WHERE rolname = current_user AND (SELECT count(*) FROM site) = 2").Scan(&super)
+		if err != nil || super {
+			t.Errorf("superuser %v, %v", super, err)
+		}
+	}
+}

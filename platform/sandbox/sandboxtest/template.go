@@ -10,12 +10,16 @@ import (
 	"github.com/opsdb/opsdb/sql/demo"
 )
 
-// makeTemplate creates a database, migrates it, and puts both sites into it.
+// makeTemplate creates a database, migrates it, gives the roles their
+// rights, and puts both sites into it.
 func (s *stack) makeTemplate(ctx context.Context, name string, w want) error {
 	if err := s.Primary.Exec(ctx, "postgres", "CREATE DATABASE "+name); err != nil {
 		return err
 	}
 	if err := s.Migrate(ctx, name); err != nil {
+		return err
+	}
+	if err := s.Grant(ctx, name); err != nil {
 		return err
 	}
 	conn, err := pgx.Connect(ctx, s.Primary.URL(name))
