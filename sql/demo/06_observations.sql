@@ -26,6 +26,7 @@ INSERT INTO demo_execution VALUES
     ('GEco-30Dor', 'GEco-30Dor', date_trunc('minute', now()) - interval '8 days 5 hours', 5400, 'completed', 172.4, 42.1, 0.52, '', '{LFA-CI10,HFA-CO76-CI21}', 'svc-chai'),
     ('GEco-NGC253', 'GEco-NGC253', date_trunc('minute', now()) - interval '3 days 7 hours', 3600, 'completed', 20.6, 78.3, 0.94, 'PWV too high for HFA', '{LFA-CO43}', 'svc-chai'),
     ('TDS-OrionA-weekly aborted', 'TDS-OrionA-weekly', date_trunc('minute', now()) - interval '2 days 1 hour', 660, 'aborted', 70.2, 44.8, 1.50, 'wind > 20 m/s', '{Mod280-default}', 'observer1'),
+    ('Cal-Uranus-flux failed', 'Cal-Uranus-flux', date_trunc('minute', now()) - interval '1 day 9 hours', 180, 'failed', 318.0, 47.3, 0.92, 'azimuth drive fault', '{Mod280-default}', 'svc-primecam'),
     ('TDS-OrionA-weekly running', 'TDS-OrionA-weekly', date_trunc('minute', now()) - interval '10 minutes', NULL, 'running', NULL, NULL, 0.83, '', '{Mod280-default}', 'svc-primecam');
 
 -- The n-th row of a unit with an azimuth table belongs to the table's n-th range.
