@@ -31,7 +31,7 @@ gen-sql:
 
 .PHONY: gen-schema
 gen-schema:
-	$(GO) run ./tools/schema > sql/schema.sql.new
+	$(GO) run ./tools/schema > sql/schema.sql.new || { rm -f sql/schema.sql.new; exit 1; }
 	mv sql/schema.sql.new sql/schema.sql
 
 # In a copy, without what sqlc wrote: a file that nothing generates any more shows too.
