@@ -1,0 +1,96 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/opsdb/opsdb/platform/problem"
+)
+
+const bearer = "bearer"
+
+// Principal is who sent a request, and what that credential permits at this time.
+type Principal struct {
+	UserID      int64
+	Username    string
+	Roles       []string
+	Permissions map[string]bool // effective ones: those of the roles, narrowed by the scopes
+	Kind        string          // api_token or jwt
+	TokenID     int64           // of an API token
+	Expires     time.Time       // zero: never
+	Service     bool            // a service account
+}
+
+// Actor returns the name under which the principal's writes are recorded, the same
+// for each of its credentials.
+func (p Principal) Actor() string { return "user:" + p.Username }
+
+// Can reports whether the principal has a permission such as "read:buffer".
+func (p Principal) Can(permission string) bool { return p.Permissions[permission] }
+
+// Authenticator checks the text after "Bearer ". Its errors are problems:
+// problem.Unauthorized for a credential that is not valid, and
+// problem.CredentialsUnavailable for one that cannot be checked at the moment.
+type Authenticator interface {
+	Authenticate(ctx context.Context, bearer string) (Principal, error)
+}
+
+// admit decides whether the request may call the operation in st, before anything
+// else about it is looked at: credential, permission, rate.
+func (r *Router) admit(req *http.Request, st *state) *problem.Problem {
+	if st.op.Permission == Open {
+		if req.Header.Get("Authorization") != "" {
+			if p, err := r.authenticate(req); err == nil {
+				st.principal = &p
+			}
+		}
+		return r.limit(req, st)
+	}
+	principal, err := r.authenticate(req)
+	if err != nil {
+		p := r.problems.From(err)
+		if p.Status >= 500 {
+			r.logger.WarnContext(req.Context(), "credential could not be checked", slogOperation(st), slogError(err))
+		}
+		return p
+	}
+	st.principal = &principal
+	if st.op.Permission != AnyUser && !principal.Can(st.op.Permission) {
+		return problem.Forbidden.New("the permission %s is needed", st.op.Permission)
+	}
+	return r.limit(req, st)
+}
+
+func (r *Router) authenticate(req *http.Request) (Principal, error) {
+	headers := req.Header.Values("Authorization")
+	if len(headers) == 0 {
+		return Principal{}, problem.Unauthorized.New("the request has no credential: send Authorization: Bearer <token>")
+	}
+	scheme, token, found := strings.Cut(headers[0], " ")
+	token = strings.TrimSpace(token)
+	if len(headers) > 1 || !found || !strings.EqualFold(scheme, "Bearer") || token == "" || strings.ContainsAny(token, " \t,") {
+		return Principal{}, problem.Unauthorized.New("the credential is not of the form Authorization: Bearer <token>")
+	}
+	if r.opts.Authenticator == nil {
+		return Principal{}, problem.Unauthorized.New("the credential is not valid")
+	}
+	return r.opts.Authenticator.Authenticate(req.Context(), token)
+}
+
+func (r *Router) limit(req *http.Request, st *state) *problem.Problem {
+	key := "address:" + r.proxies.client(req)
+	if st.principal != nil {
+		if st.op.Critical && st.principal.Service {
+			return nil // an instrument's writes are never held up
+		}
+		key = st.principal.Actor()
+	}
+	if wait := r.limiter.take(key, time.Now()); wait > 0 {
+		p := problem.TooManyRequests.New("more than %g requests a second", r.opts.RateLimit)
+		p.RetryAfter = wait
+		return p
+	}
+	return nil
+}

@@ -1,0 +1,162 @@
+package api
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// maxLimiters bounds the memory of the limiter; beyond it the longest unused half
+// is forgotten, which gives their owners a full bucket again.
+const maxLimiters = 10_000
+
+// limiter holds one bucket a credential.
+type limiter struct {
+	perSecond float64
+	mu        sync.Mutex
+	buckets   map[string]*bucket
+}
+
+type bucket struct {
+	limit *rate.Limiter
+	used  time.Time
+}
+
+func newLimiter(perSecond float64) *limiter {
+	return &limiter{perSecond: perSecond, buckets: map[string]*bucket{}}
+}
+
+// take returns how long key has to wait before its next request; 0 admits it.
+func (l *limiter) take(key string, now time.Time) time.Duration {
+	if l.perSecond <= 0 {
+		return 0
+	}
+	l.mu.Lock()
+	b := l.buckets[key]
+	if b == nil {
+		if len(l.buckets) >= maxLimiters {
+			l.forget(now)
+		}
+		b = &bucket{limit: rate.NewLimiter(rate.Limit(l.perSecond), max(1, int(math.Ceil(l.perSecond))))}
+		l.buckets[key] = b
+	}
+	b.used = now
+	l.mu.Unlock()
+	if b.limit.AllowN(now, 1) {
+		return 0
+	}
+	return max(time.Millisecond, time.Duration(float64(time.Second)/l.perSecond))
+}
+
+// forget drops buckets that have been idle long enough to be full again, or all.
+func (l *limiter) forget(now time.Time) {
+	for key, b := range l.buckets {
+		if now.Sub(b.used) > 2*time.Second {
+			delete(l.buckets, key)
+		}
+	}
+	if len(l.buckets) >= maxLimiters {
+		clear(l.buckets)
+	}
+}
+
+// proxies are the networks whose X-Forwarded-For is believed.
+type proxies []netip.Prefix
+
+func parseProxies(list []string) (proxies, error) {
+	var known proxies
+	for _, text := range list {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			addr, bad := netip.ParseAddr(text)
+			if bad != nil {
+				return nil, fmt.Errorf("trusted proxy %q is neither an address nor a network", text)
+			}
+			prefix = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		known = append(known, prefix.Masked())
+	}
+	return known, nil
+}
+
+func (p proxies) trusted(addr netip.Addr) bool {
+	for _, prefix := range p {
+		if prefix.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// client returns the address of the client: the last hop that is not a trusted
+// proxy, so that nobody can claim another address by sending the header himself.
+func (p proxies) client(req *http.Request) string {
+	host, _, err := net.SplitHostPort(req.RemoteAddr)
+	if err != nil {
+		return req.RemoteAddr
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil || len(p) == 0 {
+		return host
+	}
+	hops := strings.Split(strings.Join(req.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0 && p.trusted(addr.Unmap()); i-- {
+		next, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		addr = next
+	}
+	return addr.Unmap().String()
+}
+
+// cors answers a browser's preflight for an origin that may call, and marks its
+// other answers as readable; it reports whether the request is answered.
+func (r *Router) cors(w http.ResponseWriter, req *http.Request) bool {
+	origin := req.Header.Get("Origin")
+	if origin == "" || len(r.opts.Origins) == 0 {
+		return false
+	}
+	h := w.Header()
+	h.Add("Vary", "Origin")
+	allowed := false
+	for _, known := range r.opts.Origins {
+		allowed = allowed || strings.EqualFold(strings.TrimRight(known, "/"), origin)
+	}
+	if !allowed {
+		return false
+	}
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Allow-Credentials", "true")
+	h.Set("Access-Control-Expose-Headers", "ETag, Link, Retry-After, X-Request-Id, X-Site, X-Transaction-Id, X-Commit-LSN, X-Replay-LSN, X-Overlay, Idempotency-Replayed")
+	if req.Method != http.MethodOptions || req.Header.Get("Access-Control-Request-Method") == "" {
+		return false
+	}
+	h.Set("Access-Control-Allow-Methods", strings.Join(methods, ", "))
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Prefer, X-Min-LSN, X-Overlay, X-Request-Id")
+	h.Set("Access-Control-Max-Age", "600")
+	w.WriteHeader(http.StatusNoContent)
+	return true
+}
+
+// NewServer returns an HTTP server with this package's limits on headers and idle
+// connections. It has no time limit on answers, since some stream: those of
+// operations are limited one by one.
+func NewServer(addr string, h http.Handler, logger *slog.Logger) *http.Server {
+	return &http.Server{
+		Addr:              addr,
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+}
