@@ -1,2 +1,22 @@
-// Package auth decides who is asking and what they may do.
+// Package auth decides who is asking and what they may do: users with roles, roles with permissions, and API tokens
+// that carry a user's rights or a part of them.
+//
+// The rule behind everything here: nobody gets in without a valid credential, and a cut link or a broken replica
+// never locks out a telescope script that got in yesterday. So a credential that is wrong is refused (401), one that
+// cannot be checked now is 503, and a secondary site remembers for a day what it has verified.
 package auth
+
+import (
+	"github.com/opsdb/opsdb/platform/api"
+)
+
+// Module is the HTTP side of package auth.
+type Module struct{}
+
+// New returns the module.
+func New() *Module { return &Module{} }
+
+// Register adds the operations of the module to the router.
+func (m *Module) Register(r *api.Router) {
+	registerMe(r, m)
+}

@@ -36,12 +36,6 @@ SELECT t.id, t.token_hash::text AS token_hash FROM api_token t
 JOIN app_user u ON u.id = t.user_id
 WHERE u.username = @username AND t.name = @name AND t.is_active;
 
--- GetToken returns one token, whatever its state.
--- name: GetToken :one
-SELECT t.id, t.token_hash::text AS token_hash, u.username, t.name FROM api_token t
-JOIN app_user u ON u.id = t.user_id
-WHERE t.id = @id;
-
 -- HasToken tells whether a user ever had a token of this name, revoked ones included.
 -- name: HasToken :one
 SELECT EXISTS (SELECT FROM api_token t JOIN app_user u ON u.id = t.user_id WHERE u.username = @username AND t.name = @name);
@@ -57,3 +51,7 @@ FROM role r
 JOIN role_permission rp ON rp.role_id = r.id
 JOIN permission p ON p.id = rp.permission_id
 ORDER BY r.name, p.name;
+
+-- HasRole tells whether a role exists.
+-- name: HasRole :one
+SELECT EXISTS (SELECT FROM role WHERE name = @name);

@@ -24,7 +24,7 @@ RETURNING id, user_id;
 -- @sqlc-vet-disable writes-must-change
 -- The count of rows tells the caller, who says it in words.
 -- name: RevokeToken :execrows
-UPDATE api_token SET is_active = false, revoked_at = @revoked_at, updated_at = @revoked_at
+UPDATE api_token SET is_active = false, revoked_at = @revoked_at::timestamptz, updated_at = @revoked_at::timestamptz
 WHERE id = @id AND is_active;
 
 -- CountTokenUses adds what was counted in memory since the last time. It leaves updated_at alone: a use is no change of the token.

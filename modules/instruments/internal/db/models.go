@@ -6,6 +6,7 @@ package db
 
 import (
 	"database/sql/driver"
+	"encoding/json"
 	"fmt"
 	"time"
 )
@@ -64,4 +65,82 @@ type Instrument struct {
 	Version     int32          `json:"version"`
 	CreatedAt   time.Time      `json:"created_at"`
 	UpdatedAt   time.Time      `json:"updated_at"`
+}
+
+// A detector array of an instrument; files and packages belong to one.
+type InstrumentModule struct {
+	ID              int64    `json:"id"`
+	InstrumentID    int64    `json:"instrument_id"`
+	Name            string   `json:"name"`
+	Available       bool     `json:"available"`
+	PixelCount      *int32   `json:"pixel_count"`
+	FrequencyMinGhz *float64 `json:"frequency_min_ghz"`
+	FrequencyMaxGhz *float64 `json:"frequency_max_ghz"`
+	BeamFwhmArcsec  *float64 `json:"beam_fwhm_arcsec"`
+	// Place in the focal plane.
+	OffsetXArcmin float64 `json:"offset_x_arcmin"`
+	// Place in the focal plane.
+	OffsetYArcmin float64   `json:"offset_y_arcmin"`
+	Description   string    `json:"description"`
+	Version       int32     `json:"version"`
+	CreatedAt     time.Time `json:"created_at"`
+	UpdatedAt     time.Time `json:"updated_at"`
+}
+
+// A named setting of an instrument module.
+type InstrumentModuleConfiguration struct {
+	ID                 int64  `json:"id"`
+	InstrumentModuleID int64  `json:"instrument_module_id"`
+	Name               string `json:"name"`
+	// Heterodyne modules only.
+	LineID             *int64          `json:"line_id"`
+	Sideband           *string         `json:"sideband"`
+	VelocityKmS        *float64        `json:"velocity_km_s"`
+	CenterFrequencyGhz *float64        `json:"center_frequency_ghz"`
+	Parameters         json.RawMessage `json:"parameters"`
+	Available          bool            `json:"available"`
+	Version            int32           `json:"version"`
+	CreatedAt          time.Time       `json:"created_at"`
+	UpdatedAt          time.Time       `json:"updated_at"`
+}
+
+// An observatory, the owner of telescopes.
+type Observatory struct {
+	ID          int64     `json:"id"`
+	Name        string    `json:"name"`
+	ShortName   string    `json:"short_name"`
+	Description string    `json:"description"`
+	Version     int32     `json:"version"`
+	CreatedAt   time.Time `json:"created_at"`
+	UpdatedAt   time.Time `json:"updated_at"`
+}
+
+// A spectral line by species, transition and rest frequency.
+type SpectralLine struct {
+	ID               int64     `json:"id"`
+	Name             string    `json:"name"`
+	Species          string    `json:"species"`
+	Transition       string    `json:"transition"`
+	RestFrequencyGhz float64   `json:"rest_frequency_ghz"`
+	Version          int32     `json:"version"`
+	CreatedAt        time.Time `json:"created_at"`
+	UpdatedAt        time.Time `json:"updated_at"`
+}
+
+// A telescope with its place on Earth and the elevations it can reach.
+type Telescope struct {
+	ID            int64   `json:"id"`
+	ObservatoryID int64   `json:"observatory_id"`
+	Name          string  `json:"name"`
+	ShortName     string  `json:"short_name"`
+	LatitudeDeg   float64 `json:"latitude_deg"`
+	// East is positive.
+	LongitudeDeg    float64   `json:"longitude_deg"`
+	AltitudeM       float64   `json:"altitude_m"`
+	ElevationMinDeg float64   `json:"elevation_min_deg"`
+	ElevationMaxDeg float64   `json:"elevation_max_deg"`
+	Description     string    `json:"description"`
+	Version         int32     `json:"version"`
+	CreatedAt       time.Time `json:"created_at"`
+	UpdatedAt       time.Time `json:"updated_at"`
 }

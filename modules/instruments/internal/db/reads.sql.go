@@ -9,11 +9,218 @@ import (
 	"context"
 )
 
+const countInstrumentModuleConfigurations = `-- name: CountInstrumentModuleConfigurations :one
+SELECT count(*) FROM instrument_module_configuration t
+WHERE t.instrument_module_id = $1
+  AND ($2::text[] IS NULL OR t.name = ANY ($2::text[]))
+  AND ($3::text IS NULL OR position(lower($3) IN lower(t.name)) > 0)
+  AND ($4::bigint[] IS NULL OR t.line_id = ANY ($4::bigint[]))
+  AND ($5::boolean IS NULL OR (t.line_id IS NOT NULL) = $5)
+  AND ($6::boolean IS NULL OR t.available = $6)
+`
+
+type CountInstrumentModuleConfigurationsParams struct {
+	InstrumentModuleID int64    `json:"instrument_module_id"`
+	Name               []string `json:"name"`
+	NameContains       *string  `json:"name_contains"`
+	LineID             []int64  `json:"line_id"`
+	HasLineID          *bool    `json:"has_line_id"`
+	Available          *bool    `json:"available"`
+}
+
+// CountInstrumentModuleConfigurations counts the configurations of an instrument module that the filters keep.
+func (q *Queries) CountInstrumentModuleConfigurations(ctx context.Context, arg CountInstrumentModuleConfigurationsParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countInstrumentModuleConfigurations,
+		arg.InstrumentModuleID,
+		arg.Name,
+		arg.NameContains,
+		arg.LineID,
+		arg.HasLineID,
+		arg.Available,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countInstrumentModules = `-- name: CountInstrumentModules :one
+SELECT count(*) FROM instrument_module t
+WHERE t.instrument_id = $1
+  AND ($2::text[] IS NULL OR t.name = ANY ($2::text[]))
+  AND ($3::text IS NULL OR position(lower($3) IN lower(t.name)) > 0)
+  AND ($4::boolean IS NULL OR t.available = $4)
+  AND ($5::bigint[] IS NULL OR t.pixel_count = ANY ($5::bigint[]))
+  AND ($6::bigint IS NULL OR t.pixel_count >= $6)
+  AND ($7::bigint IS NULL OR t.pixel_count <= $7)
+  AND ($8::double precision IS NULL OR t.frequency_min_ghz >= $8)
+  AND ($9::double precision IS NULL OR t.frequency_min_ghz <= $9)
+  AND ($10::double precision IS NULL OR t.frequency_max_ghz >= $10)
+  AND ($11::double precision IS NULL OR t.frequency_max_ghz <= $11)
+`
+
+type CountInstrumentModulesParams struct {
+	InstrumentID       int64    `json:"instrument_id"`
+	Name               []string `json:"name"`
+	NameContains       *string  `json:"name_contains"`
+	Available          *bool    `json:"available"`
+	PixelCount         []int64  `json:"pixel_count"`
+	PixelCountMin      *int64   `json:"pixel_count_min"`
+	PixelCountMax      *int64   `json:"pixel_count_max"`
+	FrequencyMinGhzMin *float64 `json:"frequency_min_ghz_min"`
+	FrequencyMinGhzMax *float64 `json:"frequency_min_ghz_max"`
+	FrequencyMaxGhzMin *float64 `json:"frequency_max_ghz_min"`
+	FrequencyMaxGhzMax *float64 `json:"frequency_max_ghz_max"`
+}
+
+// CountInstrumentModules counts the modules of an instrument that the filters keep.
+func (q *Queries) CountInstrumentModules(ctx context.Context, arg CountInstrumentModulesParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countInstrumentModules,
+		arg.InstrumentID,
+		arg.Name,
+		arg.NameContains,
+		arg.Available,
+		arg.PixelCount,
+		arg.PixelCountMin,
+		arg.PixelCountMax,
+		arg.FrequencyMinGhzMin,
+		arg.FrequencyMinGhzMax,
+		arg.FrequencyMaxGhzMin,
+		arg.FrequencyMaxGhzMax,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countInstruments = `-- name: CountInstruments :one
+SELECT count(*) FROM instrument t
+WHERE ($1::bigint[] IS NULL OR t.telescope_id = ANY ($1::bigint[]))
+  AND ($2::text[] IS NULL OR t.name = ANY ($2::text[]))
+  AND ($3::text IS NULL OR position(lower($3) IN lower(t.name)) > 0)
+  AND ($4::text[]::instrument_kind[] IS NULL OR t.kind = ANY ($4::text[]::instrument_kind[]))
+  AND ($5::boolean IS NULL OR t.available = $5)
+`
+
+type CountInstrumentsParams struct {
+	TelescopeID  []int64  `json:"telescope_id"`
+	Name         []string `json:"name"`
+	NameContains *string  `json:"name_contains"`
+	Kind         []string `json:"kind"`
+	Available    *bool    `json:"available"`
+}
+
+// CountInstruments counts the instruments that the filters keep.
+func (q *Queries) CountInstruments(ctx context.Context, arg CountInstrumentsParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countInstruments,
+		arg.TelescopeID,
+		arg.Name,
+		arg.NameContains,
+		arg.Kind,
+		arg.Available,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countObservatories = `-- name: CountObservatories :one
+SELECT count(*) FROM observatory t
+WHERE ($1::text[] IS NULL OR t.name = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(t.name)) > 0)
+  AND ($3::text[] IS NULL OR t.short_name = ANY ($3::text[]))
+  AND ($4::text IS NULL OR position(lower($4) IN lower(t.short_name)) > 0)
+`
+
+type CountObservatoriesParams struct {
+	Name              []string `json:"name"`
+	NameContains      *string  `json:"name_contains"`
+	ShortName         []string `json:"short_name"`
+	ShortNameContains *string  `json:"short_name_contains"`
+}
+
+// CountObservatories counts the observatories that the filters keep.
+func (q *Queries) CountObservatories(ctx context.Context, arg CountObservatoriesParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countObservatories,
+		arg.Name,
+		arg.NameContains,
+		arg.ShortName,
+		arg.ShortNameContains,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countSpectralLines = `-- name: CountSpectralLines :one
+SELECT count(*) FROM spectral_line t
+WHERE ($1::text[] IS NULL OR t.name = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(t.name)) > 0)
+  AND ($3::text[] IS NULL OR t.species = ANY ($3::text[]))
+  AND ($4::text IS NULL OR position(lower($4) IN lower(t.species)) > 0)
+  AND ($5::double precision IS NULL OR t.rest_frequency_ghz >= $5)
+  AND ($6::double precision IS NULL OR t.rest_frequency_ghz <= $6)
+`
+
+type CountSpectralLinesParams struct {
+	Name                []string `json:"name"`
+	NameContains        *string  `json:"name_contains"`
+	Species             []string `json:"species"`
+	SpeciesContains     *string  `json:"species_contains"`
+	RestFrequencyGhzMin *float64 `json:"rest_frequency_ghz_min"`
+	RestFrequencyGhzMax *float64 `json:"rest_frequency_ghz_max"`
+}
+
+// CountSpectralLines counts the spectral lines that the filters keep.
+func (q *Queries) CountSpectralLines(ctx context.Context, arg CountSpectralLinesParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countSpectralLines,
+		arg.Name,
+		arg.NameContains,
+		arg.Species,
+		arg.SpeciesContains,
+		arg.RestFrequencyGhzMin,
+		arg.RestFrequencyGhzMax,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countTelescopes = `-- name: CountTelescopes :one
+SELECT count(*) FROM telescope t
+WHERE ($1::bigint[] IS NULL OR t.observatory_id = ANY ($1::bigint[]))
+  AND ($2::text[] IS NULL OR t.name = ANY ($2::text[]))
+  AND ($3::text IS NULL OR position(lower($3) IN lower(t.name)) > 0)
+  AND ($4::text[] IS NULL OR t.short_name = ANY ($4::text[]))
+  AND ($5::text IS NULL OR position(lower($5) IN lower(t.short_name)) > 0)
+`
+
+type CountTelescopesParams struct {
+	ObservatoryID     []int64  `json:"observatory_id"`
+	Name              []string `json:"name"`
+	NameContains      *string  `json:"name_contains"`
+	ShortName         []string `json:"short_name"`
+	ShortNameContains *string  `json:"short_name_contains"`
+}
+
+// CountTelescopes counts the telescopes that the filters keep.
+func (q *Queries) CountTelescopes(ctx context.Context, arg CountTelescopesParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countTelescopes,
+		arg.ObservatoryID,
+		arg.Name,
+		arg.NameContains,
+		arg.ShortName,
+		arg.ShortNameContains,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const getInstrument = `-- name: GetInstrument :one
 SELECT id, telescope_id, name, kind, available, description, website, version, created_at, updated_at FROM instrument WHERE id = $1
 `
 
-// GetInstrument returns one row by its id.
+// GetInstrument returns one of the instruments.
 func (q *Queries) GetInstrument(ctx context.Context, id int64) (Instrument, error) {
 	row := q.db.QueryRow(ctx, getInstrument, id)
 	var i Instrument
@@ -30,4 +237,434 @@ func (q *Queries) GetInstrument(ctx context.Context, id int64) (Instrument, erro
 		&i.UpdatedAt,
 	)
 	return i, err
+}
+
+const getInstrumentModule = `-- name: GetInstrumentModule :one
+SELECT id, instrument_id, name, available, pixel_count, frequency_min_ghz, frequency_max_ghz, beam_fwhm_arcsec, offset_x_arcmin, offset_y_arcmin, description, version, created_at, updated_at FROM instrument_module WHERE id = $1
+`
+
+// GetInstrumentModule returns one of the modules of an instrument.
+func (q *Queries) GetInstrumentModule(ctx context.Context, id int64) (InstrumentModule, error) {
+	row := q.db.QueryRow(ctx, getInstrumentModule, id)
+	var i InstrumentModule
+	err := row.Scan(
+		&i.ID,
+		&i.InstrumentID,
+		&i.Name,
+		&i.Available,
+		&i.PixelCount,
+		&i.FrequencyMinGhz,
+		&i.FrequencyMaxGhz,
+		&i.BeamFwhmArcsec,
+		&i.OffsetXArcmin,
+		&i.OffsetYArcmin,
+		&i.Description,
+		&i.Version,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
+const listInstrumentModuleConfigurations = `-- name: ListInstrumentModuleConfigurations :many
+SELECT t.id, t.instrument_module_id, t.name, t.line_id, t.sideband, t.velocity_km_s, t.center_frequency_ghz, t.parameters, t.available, t.version, t.created_at, t.updated_at FROM instrument_module_configuration t
+WHERE t.instrument_module_id = $1
+  AND ($2::text[] IS NULL OR t.name = ANY ($2::text[]))
+  AND ($3::text IS NULL OR position(lower($3) IN lower(t.name)) > 0)
+  AND ($4::bigint[] IS NULL OR t.line_id = ANY ($4::bigint[]))
+  AND ($5::boolean IS NULL OR (t.line_id IS NOT NULL) = $5)
+  AND ($6::boolean IS NULL OR t.available = $6)
+  AND ($7::text IS NULL OR (t.name, t.id) > ($7::text, $8::bigint))
+ORDER BY t.name, t.id LIMIT $9
+`
+
+type ListInstrumentModuleConfigurationsParams struct {
+	InstrumentModuleID int64    `json:"instrument_module_id"`
+	Name               []string `json:"name"`
+	NameContains       *string  `json:"name_contains"`
+	LineID             []int64  `json:"line_id"`
+	HasLineID          *bool    `json:"has_line_id"`
+	Available          *bool    `json:"available"`
+	AfterName          *string  `json:"after_name"`
+	AfterID            *int64   `json:"after_id"`
+	PageSize           int32    `json:"page_size"`
+}
+
+// ListInstrumentModuleConfigurations gives a page of configurations of an instrument module, by name.
+func (q *Queries) ListInstrumentModuleConfigurations(ctx context.Context, arg ListInstrumentModuleConfigurationsParams) ([]InstrumentModuleConfiguration, error) {
+	rows, err := q.db.Query(ctx, listInstrumentModuleConfigurations,
+		arg.InstrumentModuleID,
+		arg.Name,
+		arg.NameContains,
+		arg.LineID,
+		arg.HasLineID,
+		arg.Available,
+		arg.AfterName,
+		arg.AfterID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []InstrumentModuleConfiguration{}
+	for rows.Next() {
+		var i InstrumentModuleConfiguration
+		if err := rows.Scan(
+			&i.ID,
+			&i.InstrumentModuleID,
+			&i.Name,
+			&i.LineID,
+			&i.Sideband,
+			&i.VelocityKmS,
+			&i.CenterFrequencyGhz,
+			&i.Parameters,
+			&i.Available,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listInstrumentModules = `-- name: ListInstrumentModules :many
+SELECT t.id, t.instrument_id, t.name, t.available, t.pixel_count, t.frequency_min_ghz, t.frequency_max_ghz, t.beam_fwhm_arcsec, t.offset_x_arcmin, t.offset_y_arcmin, t.description, t.version, t.created_at, t.updated_at FROM instrument_module t
+WHERE t.instrument_id = $1
+  AND ($2::text[] IS NULL OR t.name = ANY ($2::text[]))
+  AND ($3::text IS NULL OR position(lower($3) IN lower(t.name)) > 0)
+  AND ($4::boolean IS NULL OR t.available = $4)
+  AND ($5::bigint[] IS NULL OR t.pixel_count = ANY ($5::bigint[]))
+  AND ($6::bigint IS NULL OR t.pixel_count >= $6)
+  AND ($7::bigint IS NULL OR t.pixel_count <= $7)
+  AND ($8::double precision IS NULL OR t.frequency_min_ghz >= $8)
+  AND ($9::double precision IS NULL OR t.frequency_min_ghz <= $9)
+  AND ($10::double precision IS NULL OR t.frequency_max_ghz >= $10)
+  AND ($11::double precision IS NULL OR t.frequency_max_ghz <= $11)
+  AND ($12::text IS NULL OR (t.name, t.id) > ($12::text, $13::bigint))
+ORDER BY t.name, t.id LIMIT $14
+`
+
+type ListInstrumentModulesParams struct {
+	InstrumentID       int64    `json:"instrument_id"`
+	Name               []string `json:"name"`
+	NameContains       *string  `json:"name_contains"`
+	Available          *bool    `json:"available"`
+	PixelCount         []int64  `json:"pixel_count"`
+	PixelCountMin      *int64   `json:"pixel_count_min"`
+	PixelCountMax      *int64   `json:"pixel_count_max"`
+	FrequencyMinGhzMin *float64 `json:"frequency_min_ghz_min"`
+	FrequencyMinGhzMax *float64 `json:"frequency_min_ghz_max"`
+	FrequencyMaxGhzMin *float64 `json:"frequency_max_ghz_min"`
+	FrequencyMaxGhzMax *float64 `json:"frequency_max_ghz_max"`
+	AfterName          *string  `json:"after_name"`
+	AfterID            *int64   `json:"after_id"`
+	PageSize           int32    `json:"page_size"`
+}
+
+// ListInstrumentModules gives a page of modules of an instrument, by name.
+func (q *Queries) ListInstrumentModules(ctx context.Context, arg ListInstrumentModulesParams) ([]InstrumentModule, error) {
+	rows, err := q.db.Query(ctx, listInstrumentModules,
+		arg.InstrumentID,
+		arg.Name,
+		arg.NameContains,
+		arg.Available,
+		arg.PixelCount,
+		arg.PixelCountMin,
+		arg.PixelCountMax,
+		arg.FrequencyMinGhzMin,
+		arg.FrequencyMinGhzMax,
+		arg.FrequencyMaxGhzMin,
+		arg.FrequencyMaxGhzMax,
+		arg.AfterName,
+		arg.AfterID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []InstrumentModule{}
+	for rows.Next() {
+		var i InstrumentModule
+		if err := rows.Scan(
+			&i.ID,
+			&i.InstrumentID,
+			&i.Name,
+			&i.Available,
+			&i.PixelCount,
+			&i.FrequencyMinGhz,
+			&i.FrequencyMaxGhz,
+			&i.BeamFwhmArcsec,
+			&i.OffsetXArcmin,
+			&i.OffsetYArcmin,
+			&i.Description,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listInstruments = `-- name: ListInstruments :many
+SELECT t.id, t.telescope_id, t.name, t.kind, t.available, t.description, t.website, t.version, t.created_at, t.updated_at FROM instrument t
+WHERE ($1::bigint[] IS NULL OR t.telescope_id = ANY ($1::bigint[]))
+  AND ($2::text[] IS NULL OR t.name = ANY ($2::text[]))
+  AND ($3::text IS NULL OR position(lower($3) IN lower(t.name)) > 0)
+  AND ($4::text[]::instrument_kind[] IS NULL OR t.kind = ANY ($4::text[]::instrument_kind[]))
+  AND ($5::boolean IS NULL OR t.available = $5)
+  AND ($6::text IS NULL OR (t.name, t.id) > ($6::text, $7::bigint))
+ORDER BY t.name, t.id LIMIT $8
+`
+
+type ListInstrumentsParams struct {
+	TelescopeID  []int64  `json:"telescope_id"`
+	Name         []string `json:"name"`
+	NameContains *string  `json:"name_contains"`
+	Kind         []string `json:"kind"`
+	Available    *bool    `json:"available"`
+	AfterName    *string  `json:"after_name"`
+	AfterID      *int64   `json:"after_id"`
+	PageSize     int32    `json:"page_size"`
+}
+
+// ListInstruments gives a page of instruments, by name.
+func (q *Queries) ListInstruments(ctx context.Context, arg ListInstrumentsParams) ([]Instrument, error) {
+	rows, err := q.db.Query(ctx, listInstruments,
+		arg.TelescopeID,
+		arg.Name,
+		arg.NameContains,
+		arg.Kind,
+		arg.Available,
+		arg.AfterName,
+		arg.AfterID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Instrument{}
+	for rows.Next() {
+		var i Instrument
+		if err := rows.Scan(
+			&i.ID,
+			&i.TelescopeID,
+			&i.Name,
+			&i.Kind,
+			&i.Available,
+			&i.Description,
+			&i.Website,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listObservatories = `-- name: ListObservatories :many
+SELECT t.id, t.name, t.short_name, t.description, t.version, t.created_at, t.updated_at FROM observatory t
+WHERE ($1::text[] IS NULL OR t.name = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(t.name)) > 0)
+  AND ($3::text[] IS NULL OR t.short_name = ANY ($3::text[]))
+  AND ($4::text IS NULL OR position(lower($4) IN lower(t.short_name)) > 0)
+  AND ($5::text IS NULL OR (t.name, t.id) > ($5::text, $6::bigint))
+ORDER BY t.name, t.id LIMIT $7
+`
+
+type ListObservatoriesParams struct {
+	Name              []string `json:"name"`
+	NameContains      *string  `json:"name_contains"`
+	ShortName         []string `json:"short_name"`
+	ShortNameContains *string  `json:"short_name_contains"`
+	AfterName         *string  `json:"after_name"`
+	AfterID           *int64   `json:"after_id"`
+	PageSize          int32    `json:"page_size"`
+}
+
+// ListObservatories gives a page of observatories, by name.
+func (q *Queries) ListObservatories(ctx context.Context, arg ListObservatoriesParams) ([]Observatory, error) {
+	rows, err := q.db.Query(ctx, listObservatories,
+		arg.Name,
+		arg.NameContains,
+		arg.ShortName,
+		arg.ShortNameContains,
+		arg.AfterName,
+		arg.AfterID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Observatory{}
+	for rows.Next() {
+		var i Observatory
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.ShortName,
+			&i.Description,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listSpectralLines = `-- name: ListSpectralLines :many
+SELECT t.id, t.name, t.species, t.transition, t.rest_frequency_ghz, t.version, t.created_at, t.updated_at FROM spectral_line t
+WHERE ($1::text[] IS NULL OR t.name = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(t.name)) > 0)
+  AND ($3::text[] IS NULL OR t.species = ANY ($3::text[]))
+  AND ($4::text IS NULL OR position(lower($4) IN lower(t.species)) > 0)
+  AND ($5::double precision IS NULL OR t.rest_frequency_ghz >= $5)
+  AND ($6::double precision IS NULL OR t.rest_frequency_ghz <= $6)
+  AND ($7::text IS NULL OR (t.name, t.id) > ($7::text, $8::bigint))
+ORDER BY t.name, t.id LIMIT $9
+`
+
+type ListSpectralLinesParams struct {
+	Name                []string `json:"name"`
+	NameContains        *string  `json:"name_contains"`
+	Species             []string `json:"species"`
+	SpeciesContains     *string  `json:"species_contains"`
+	RestFrequencyGhzMin *float64 `json:"rest_frequency_ghz_min"`
+	RestFrequencyGhzMax *float64 `json:"rest_frequency_ghz_max"`
+	AfterName           *string  `json:"after_name"`
+	AfterID             *int64   `json:"after_id"`
+	PageSize            int32    `json:"page_size"`
+}
+
+// ListSpectralLines gives a page of spectral lines, by name.
+func (q *Queries) ListSpectralLines(ctx context.Context, arg ListSpectralLinesParams) ([]SpectralLine, error) {
+	rows, err := q.db.Query(ctx, listSpectralLines,
+		arg.Name,
+		arg.NameContains,
+		arg.Species,
+		arg.SpeciesContains,
+		arg.RestFrequencyGhzMin,
+		arg.RestFrequencyGhzMax,
+		arg.AfterName,
+		arg.AfterID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []SpectralLine{}
+	for rows.Next() {
+		var i SpectralLine
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Species,
+			&i.Transition,
+			&i.RestFrequencyGhz,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listTelescopes = `-- name: ListTelescopes :many
+SELECT t.id, t.observatory_id, t.name, t.short_name, t.latitude_deg, t.longitude_deg, t.altitude_m, t.elevation_min_deg, t.elevation_max_deg, t.description, t.version, t.created_at, t.updated_at FROM telescope t
+WHERE ($1::bigint[] IS NULL OR t.observatory_id = ANY ($1::bigint[]))
+  AND ($2::text[] IS NULL OR t.name = ANY ($2::text[]))
+  AND ($3::text IS NULL OR position(lower($3) IN lower(t.name)) > 0)
+  AND ($4::text[] IS NULL OR t.short_name = ANY ($4::text[]))
+  AND ($5::text IS NULL OR position(lower($5) IN lower(t.short_name)) > 0)
+  AND ($6::text IS NULL OR (t.name, t.id) > ($6::text, $7::bigint))
+ORDER BY t.name, t.id LIMIT $8
+`
+
+type ListTelescopesParams struct {
+	ObservatoryID     []int64  `json:"observatory_id"`
+	Name              []string `json:"name"`
+	NameContains      *string  `json:"name_contains"`
+	ShortName         []string `json:"short_name"`
+	ShortNameContains *string  `json:"short_name_contains"`
+	AfterName         *string  `json:"after_name"`
+	AfterID           *int64   `json:"after_id"`
+	PageSize          int32    `json:"page_size"`
+}
+
+// ListTelescopes gives a page of telescopes, by name.
+func (q *Queries) ListTelescopes(ctx context.Context, arg ListTelescopesParams) ([]Telescope, error) {
+	rows, err := q.db.Query(ctx, listTelescopes,
+		arg.ObservatoryID,
+		arg.Name,
+		arg.NameContains,
+		arg.ShortName,
+		arg.ShortNameContains,
+		arg.AfterName,
+		arg.AfterID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Telescope{}
+	for rows.Next() {
+		var i Telescope
+		if err := rows.Scan(
+			&i.ID,
+			&i.ObservatoryID,
+			&i.Name,
+			&i.ShortName,
+			&i.LatitudeDeg,
+			&i.LongitudeDeg,
+			&i.AltitudeM,
+			&i.ElevationMinDeg,
+			&i.ElevationMaxDeg,
+			&i.Description,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

@@ -5,9 +5,65 @@
 package db
 
 import (
+	"database/sql/driver"
 	"encoding/json"
+	"fmt"
 	"time"
 )
+
+type SourceKind string
+
+const (
+	SourceKindFixed             SourceKind = "fixed"
+	SourceKindSolarSystem       SourceKind = "solar_system"
+	SourceKindConstantElevation SourceKind = "constant_elevation"
+)
+
+func (e *SourceKind) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = SourceKind(s)
+	case string:
+		*e = SourceKind(s)
+	default:
+		return fmt.Errorf("unsupported scan type for SourceKind: %T", src)
+	}
+	return nil
+}
+
+type NullSourceKind struct {
+	SourceKind SourceKind `json:"source_kind"`
+	Valid      bool       `json:"valid"` // Valid is true if SourceKind is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullSourceKind) Scan(value interface{}) error {
+	if value == nil {
+		ns.SourceKind, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.SourceKind.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullSourceKind) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.SourceKind), nil
+}
+
+// How an obs unit is observed.
+type ObsMode struct {
+	ID          int64     `json:"id"`
+	Name        string    `json:"name"`
+	Description string    `json:"description"`
+	Pattern     string    `json:"pattern"`
+	Version     int32     `json:"version"`
+	CreatedAt   time.Time `json:"created_at"`
+	UpdatedAt   time.Time `json:"updated_at"`
+}
 
 // A planned observation: one source, one mode, one instrument.
 type ObsUnit struct {
@@ -35,4 +91,60 @@ type ObsUnit struct {
 	Version          int32     `json:"version"`
 	CreatedAt        time.Time `json:"created_at"`
 	UpdatedAt        time.Time `json:"updated_at"`
+}
+
+// A science or technical programme that owns obs units.
+type ObservingProgram struct {
+	ID   int64  `json:"id"`
+	Name string `json:"name"`
+	// Has a character that is no digit, so that a path can take it or the id.
+	ShortName      string    `json:"short_name"`
+	Kind           string    `json:"kind"`
+	InstrumentID   *int64    `json:"instrument_id"`
+	Lead           string    `json:"lead"`
+	Description    string    `json:"description"`
+	AllocatedHours *float64  `json:"allocated_hours"`
+	Version        int32     `json:"version"`
+	CreatedAt      time.Time `json:"created_at"`
+	UpdatedAt      time.Time `json:"updated_at"`
+}
+
+// What can be observed: a position, a body of the solar system, or a survey area at constant elevation.
+type Source struct {
+	ID         int64      `json:"id"`
+	Name       string     `json:"name"`
+	Kind       SourceKind `json:"kind"`
+	Aliases    []string   `json:"aliases"`
+	RaDeg      *float64   `json:"ra_deg"`
+	DecDeg     *float64   `json:"dec_deg"`
+	Frame      string     `json:"frame"`
+	PmRaMasYr  *float64   `json:"pm_ra_mas_yr"`
+	PmDecMasYr *float64   `json:"pm_dec_mas_yr"`
+	VLsrKmS    *float64   `json:"v_lsr_km_s"`
+	BodyName   *string    `json:"body_name"`
+	NaifID     *int32     `json:"naif_id"`
+	// Above area_ra_max_deg when the area crosses 0 h.
+	AreaRaMinDeg  *float64  `json:"area_ra_min_deg"`
+	AreaRaMaxDeg  *float64  `json:"area_ra_max_deg"`
+	AreaDecMinDeg *float64  `json:"area_dec_min_deg"`
+	AreaDecMaxDeg *float64  `json:"area_dec_max_deg"`
+	ElevationDeg  *float64  `json:"elevation_deg"`
+	AzimuthMinDeg *float64  `json:"azimuth_min_deg"`
+	AzimuthMaxDeg *float64  `json:"azimuth_max_deg"`
+	Notes         string    `json:"notes"`
+	Version       int32     `json:"version"`
+	CreatedAt     time.Time `json:"created_at"`
+	UpdatedAt     time.Time `json:"updated_at"`
+}
+
+// A part of a programme.
+type SubObservingProgram struct {
+	ID                 int64     `json:"id"`
+	ObservingProgramID int64     `json:"observing_program_id"`
+	Name               string    `json:"name"`
+	ShortName          string    `json:"short_name"`
+	Description        string    `json:"description"`
+	Version            int32     `json:"version"`
+	CreatedAt          time.Time `json:"created_at"`
+	UpdatedAt          time.Time `json:"updated_at"`
 }

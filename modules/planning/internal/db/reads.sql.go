@@ -7,13 +7,268 @@ package db
 
 import (
 	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/google/uuid"
 )
+
+const countObsModes = `-- name: CountObsModes :one
+SELECT count(*) FROM obs_mode t
+WHERE ($1::text[] IS NULL OR t.name = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(t.name)) > 0)
+  AND ($3::text[] IS NULL OR t.pattern = ANY ($3::text[]))
+`
+
+type CountObsModesParams struct {
+	Name         []string `json:"name"`
+	NameContains *string  `json:"name_contains"`
+	Pattern      []string `json:"pattern"`
+}
+
+// CountObsModes counts the modes of observing that the filters keep.
+func (q *Queries) CountObsModes(ctx context.Context, arg CountObsModesParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countObsModes, arg.Name, arg.NameContains, arg.Pattern)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countObsUnits = `-- name: CountObsUnits :one
+SELECT count(*) FROM obs_unit t
+WHERE ($1::text[] IS NULL OR t.name = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(t.name)) > 0)
+  AND ($3::bigint[] IS NULL OR t.observing_program_id = ANY ($3::bigint[]))
+  AND ($4::bigint[] IS NULL OR t.sub_observing_program_id = ANY ($4::bigint[]))
+  AND ($5::boolean IS NULL OR (t.sub_observing_program_id IS NOT NULL) = $5)
+  AND ($6::bigint[] IS NULL OR t.source_id = ANY ($6::bigint[]))
+  AND ($7::bigint[] IS NULL OR t.obs_mode_id = ANY ($7::bigint[]))
+  AND ($8::bigint[] IS NULL OR t.observation_configuration_id = ANY ($8::bigint[]))
+  AND ($9::boolean IS NULL OR (t.observation_configuration_id IS NOT NULL) = $9)
+  AND ($10::bigint[] IS NULL OR t.instrument_id = ANY ($10::bigint[]))
+  AND ($11::bigint[] IS NULL OR t.line_id = ANY ($11::bigint[]))
+  AND ($12::boolean IS NULL OR (t.line_id IS NOT NULL) = $12)
+  AND ($13::bigint[] IS NULL OR t.priority = ANY ($13::bigint[]))
+  AND ($14::bigint IS NULL OR t.priority >= $14)
+  AND ($15::bigint IS NULL OR t.priority <= $15)
+  AND ($16::double precision IS NULL OR t.requested_seconds >= $16)
+  AND ($17::double precision IS NULL OR t.requested_seconds <= $17)
+  AND ($18::double precision IS NULL OR t.max_pwv_mm >= $18)
+  AND ($19::double precision IS NULL OR t.max_pwv_mm <= $19)
+  AND ($20::boolean IS NULL OR (t.max_pwv_mm IS NOT NULL) = $20)
+  AND ($21::boolean IS NULL OR t.available = $21)
+  AND ($22::text IS NULL OR EXISTS (
+      SELECT FROM observing_program g, source s
+      WHERE g.id = t.observing_program_id AND s.id = t.source_id
+        AND position(lower($22) IN lower(concat_ws(chr(10), t.name, t.description, g.name, g.short_name, s.name, array_to_string(s.aliases, chr(10))))) > 0))
+`
+
+type CountObsUnitsParams struct {
+	Name                          []string `json:"name"`
+	NameContains                  *string  `json:"name_contains"`
+	ObservingProgramID            []int64  `json:"observing_program_id"`
+	SubObservingProgramID         []int64  `json:"sub_observing_program_id"`
+	HasSubObservingProgramID      *bool    `json:"has_sub_observing_program_id"`
+	SourceID                      []int64  `json:"source_id"`
+	ObsModeID                     []int64  `json:"obs_mode_id"`
+	ObservationConfigurationID    []int64  `json:"observation_configuration_id"`
+	HasObservationConfigurationID *bool    `json:"has_observation_configuration_id"`
+	InstrumentID                  []int64  `json:"instrument_id"`
+	LineID                        []int64  `json:"line_id"`
+	HasLineID                     *bool    `json:"has_line_id"`
+	Priority                      []int64  `json:"priority"`
+	PriorityMin                   *int64   `json:"priority_min"`
+	PriorityMax                   *int64   `json:"priority_max"`
+	RequestedSecondsMin           *float64 `json:"requested_seconds_min"`
+	RequestedSecondsMax           *float64 `json:"requested_seconds_max"`
+	MaxPwvMmMin                   *float64 `json:"max_pwv_mm_min"`
+	MaxPwvMmMax                   *float64 `json:"max_pwv_mm_max"`
+	HasMaxPwvMm                   *bool    `json:"has_max_pwv_mm"`
+	Available                     *bool    `json:"available"`
+	Q                             *string  `json:"q"`
+}
+
+// CountObsUnits counts the obs units that the filters keep.
+func (q *Queries) CountObsUnits(ctx context.Context, arg CountObsUnitsParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countObsUnits,
+		arg.Name,
+		arg.NameContains,
+		arg.ObservingProgramID,
+		arg.SubObservingProgramID,
+		arg.HasSubObservingProgramID,
+		arg.SourceID,
+		arg.ObsModeID,
+		arg.ObservationConfigurationID,
+		arg.HasObservationConfigurationID,
+		arg.InstrumentID,
+		arg.LineID,
+		arg.HasLineID,
+		arg.Priority,
+		arg.PriorityMin,
+		arg.PriorityMax,
+		arg.RequestedSecondsMin,
+		arg.RequestedSecondsMax,
+		arg.MaxPwvMmMin,
+		arg.MaxPwvMmMax,
+		arg.HasMaxPwvMm,
+		arg.Available,
+		arg.Q,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countObservingPrograms = `-- name: CountObservingPrograms :one
+SELECT count(*) FROM observing_program t
+WHERE ($1::text[] IS NULL OR t.name = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(t.name)) > 0)
+  AND ($3::text[] IS NULL OR t.short_name = ANY ($3::text[]))
+  AND ($4::text IS NULL OR position(lower($4) IN lower(t.short_name)) > 0)
+  AND ($5::text[] IS NULL OR t.kind = ANY ($5::text[]))
+  AND ($6::bigint[] IS NULL OR t.instrument_id = ANY ($6::bigint[]))
+  AND ($7::boolean IS NULL OR (t.instrument_id IS NOT NULL) = $7)
+  AND ($8::double precision IS NULL OR t.allocated_hours >= $8)
+  AND ($9::double precision IS NULL OR t.allocated_hours <= $9)
+  AND ($10::boolean IS NULL OR (t.allocated_hours IS NOT NULL) = $10)
+  AND ($11::text IS NULL OR position(lower($11) IN lower(concat_ws(chr(10), t.name, t.short_name, t.lead, t.description))) > 0)
+`
+
+type CountObservingProgramsParams struct {
+	Name              []string `json:"name"`
+	NameContains      *string  `json:"name_contains"`
+	ShortName         []string `json:"short_name"`
+	ShortNameContains *string  `json:"short_name_contains"`
+	Kind              []string `json:"kind"`
+	InstrumentID      []int64  `json:"instrument_id"`
+	HasInstrumentID   *bool    `json:"has_instrument_id"`
+	AllocatedHoursMin *float64 `json:"allocated_hours_min"`
+	AllocatedHoursMax *float64 `json:"allocated_hours_max"`
+	HasAllocatedHours *bool    `json:"has_allocated_hours"`
+	Q                 *string  `json:"q"`
+}
+
+// CountObservingPrograms counts the programmes that the filters keep.
+func (q *Queries) CountObservingPrograms(ctx context.Context, arg CountObservingProgramsParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countObservingPrograms,
+		arg.Name,
+		arg.NameContains,
+		arg.ShortName,
+		arg.ShortNameContains,
+		arg.Kind,
+		arg.InstrumentID,
+		arg.HasInstrumentID,
+		arg.AllocatedHoursMin,
+		arg.AllocatedHoursMax,
+		arg.HasAllocatedHours,
+		arg.Q,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countSources = `-- name: CountSources :one
+SELECT count(*) FROM source t
+WHERE ($1::text[] IS NULL OR t.name = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(t.name)) > 0)
+  AND ($3::text[]::source_kind[] IS NULL OR t.kind = ANY ($3::text[]::source_kind[]))
+  AND ($4::text[] IS NULL OR t.body_name = ANY ($4::text[]))
+  AND ($5::double precision IS NULL OR t.ra_deg >= $5)
+  AND ($6::double precision IS NULL OR t.ra_deg <= $6)
+  AND ($7::double precision IS NULL OR t.dec_deg >= $7)
+  AND ($8::double precision IS NULL OR t.dec_deg <= $8)
+  AND ($9::double precision IS NULL OR t.v_lsr_km_s >= $9)
+  AND ($10::double precision IS NULL OR t.v_lsr_km_s <= $10)
+  AND ($11::boolean IS NULL OR (t.v_lsr_km_s IS NOT NULL) = $11)
+  AND ($12::double precision IS NULL
+       OR (t.kind = 'constant_elevation' OR t.dec_deg BETWEEN $13::double precision - $12 AND $13 + $12)
+      AND 2 * asin(least(1, sqrt(
+              power(sin(radians(coalesce(t.dec_deg, (t.area_dec_min_deg + t.area_dec_max_deg) / 2) - $13) / 2), 2)
+              + cos(radians(coalesce(t.dec_deg, (t.area_dec_min_deg + t.area_dec_max_deg) / 2))) * cos(radians($13))
+                * power(sin(radians(coalesce(t.ra_deg, (t.area_ra_min_deg + t.area_ra_max_deg + CASE WHEN t.area_ra_min_deg > t.area_ra_max_deg THEN 360 ELSE 0 END) / 2) - $14::double precision) / 2), 2)
+          ))) <= radians($12))
+  AND ($15::text IS NULL OR position(lower($15) IN lower(concat_ws(chr(10), t.name, array_to_string(t.aliases, chr(10))))) > 0)
+`
+
+type CountSourcesParams struct {
+	Name         []string `json:"name"`
+	NameContains *string  `json:"name_contains"`
+	Kind         []string `json:"kind"`
+	BodyName     []string `json:"body_name"`
+	RaDegMin     *float64 `json:"ra_deg_min"`
+	RaDegMax     *float64 `json:"ra_deg_max"`
+	DecDegMin    *float64 `json:"dec_deg_min"`
+	DecDegMax    *float64 `json:"dec_deg_max"`
+	VLsrKmSMin   *float64 `json:"v_lsr_km_s_min"`
+	VLsrKmSMax   *float64 `json:"v_lsr_km_s_max"`
+	HasVLsrKmS   *bool    `json:"has_v_lsr_km_s"`
+	RadiusDeg    *float64 `json:"radius_deg"`
+	Dec          *float64 `json:"dec"`
+	Ra           *float64 `json:"ra"`
+	Q            *string  `json:"q"`
+}
+
+// CountSources counts the sources that the filters keep.
+func (q *Queries) CountSources(ctx context.Context, arg CountSourcesParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countSources,
+		arg.Name,
+		arg.NameContains,
+		arg.Kind,
+		arg.BodyName,
+		arg.RaDegMin,
+		arg.RaDegMax,
+		arg.DecDegMin,
+		arg.DecDegMax,
+		arg.VLsrKmSMin,
+		arg.VLsrKmSMax,
+		arg.HasVLsrKmS,
+		arg.RadiusDeg,
+		arg.Dec,
+		arg.Ra,
+		arg.Q,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countSubObservingPrograms = `-- name: CountSubObservingPrograms :one
+SELECT count(*) FROM sub_observing_program t
+WHERE t.observing_program_id = $1
+  AND ($2::text[] IS NULL OR t.name = ANY ($2::text[]))
+  AND ($3::text IS NULL OR position(lower($3) IN lower(t.name)) > 0)
+  AND ($4::text[] IS NULL OR t.short_name = ANY ($4::text[]))
+  AND ($5::text IS NULL OR position(lower($5) IN lower(t.short_name)) > 0)
+`
+
+type CountSubObservingProgramsParams struct {
+	ObservingProgramID int64    `json:"observing_program_id"`
+	Name               []string `json:"name"`
+	NameContains       *string  `json:"name_contains"`
+	ShortName          []string `json:"short_name"`
+	ShortNameContains  *string  `json:"short_name_contains"`
+}
+
+// CountSubObservingPrograms counts the parts of a programme that the filters keep.
+func (q *Queries) CountSubObservingPrograms(ctx context.Context, arg CountSubObservingProgramsParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countSubObservingPrograms,
+		arg.ObservingProgramID,
+		arg.Name,
+		arg.NameContains,
+		arg.ShortName,
+		arg.ShortNameContains,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
 
 const getObsUnit = `-- name: GetObsUnit :one
 SELECT id, name, observing_program_id, sub_observing_program_id, source_id, obs_mode_id, observation_configuration_id, instrument_id, line_id, nominal_elevation_deg, mapping_parameters, additional_params, priority, requested_seconds, min_elevation_deg, max_elevation_deg, max_pwv_mm, available, description, version, created_at, updated_at FROM obs_unit WHERE id = $1
 `
 
-// GetObsUnit returns one row by its id.
+// GetObsUnit returns one of the obs units.
 func (q *Queries) GetObsUnit(ctx context.Context, id int64) (ObsUnit, error) {
 	row := q.db.QueryRow(ctx, getObsUnit, id)
 	var i ObsUnit
@@ -42,4 +297,705 @@ func (q *Queries) GetObsUnit(ctx context.Context, id int64) (ObsUnit, error) {
 		&i.UpdatedAt,
 	)
 	return i, err
+}
+
+const getObservingProgram = `-- name: GetObservingProgram :one
+SELECT id, name, short_name, kind, instrument_id, lead, description, allocated_hours, version, created_at, updated_at FROM observing_program
+WHERE id = $1::bigint OR short_name = $2::text
+`
+
+type GetObservingProgramParams struct {
+	ID        *int64  `json:"id"`
+	ShortName *string `json:"short_name"`
+}
+
+// GetObservingProgram returns one programme by its id, or by its short name.
+func (q *Queries) GetObservingProgram(ctx context.Context, arg GetObservingProgramParams) (ObservingProgram, error) {
+	row := q.db.QueryRow(ctx, getObservingProgram, arg.ID, arg.ShortName)
+	var i ObservingProgram
+	err := row.Scan(
+		&i.ID,
+		&i.Name,
+		&i.ShortName,
+		&i.Kind,
+		&i.InstrumentID,
+		&i.Lead,
+		&i.Description,
+		&i.AllocatedHours,
+		&i.Version,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
+const getSource = `-- name: GetSource :one
+SELECT id, name, kind, aliases, ra_deg, dec_deg, frame, pm_ra_mas_yr, pm_dec_mas_yr, v_lsr_km_s, body_name, naif_id, area_ra_min_deg, area_ra_max_deg, area_dec_min_deg, area_dec_max_deg, elevation_deg, azimuth_min_deg, azimuth_max_deg, notes, version, created_at, updated_at FROM source WHERE id = $1
+`
+
+// GetSource returns one of the sources.
+func (q *Queries) GetSource(ctx context.Context, id int64) (Source, error) {
+	row := q.db.QueryRow(ctx, getSource, id)
+	var i Source
+	err := row.Scan(
+		&i.ID,
+		&i.Name,
+		&i.Kind,
+		&i.Aliases,
+		&i.RaDeg,
+		&i.DecDeg,
+		&i.Frame,
+		&i.PmRaMasYr,
+		&i.PmDecMasYr,
+		&i.VLsrKmS,
+		&i.BodyName,
+		&i.NaifID,
+		&i.AreaRaMinDeg,
+		&i.AreaRaMaxDeg,
+		&i.AreaDecMinDeg,
+		&i.AreaDecMaxDeg,
+		&i.ElevationDeg,
+		&i.AzimuthMinDeg,
+		&i.AzimuthMaxDeg,
+		&i.Notes,
+		&i.Version,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
+const listObsModes = `-- name: ListObsModes :many
+SELECT t.id, t.name, t.description, t.pattern, t.version, t.created_at, t.updated_at FROM obs_mode t
+WHERE ($1::text[] IS NULL OR t.name = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(t.name)) > 0)
+  AND ($3::text[] IS NULL OR t.pattern = ANY ($3::text[]))
+  AND ($4::text IS NULL OR (t.name, t.id) > ($4::text, $5::bigint))
+ORDER BY t.name, t.id LIMIT $6
+`
+
+type ListObsModesParams struct {
+	Name         []string `json:"name"`
+	NameContains *string  `json:"name_contains"`
+	Pattern      []string `json:"pattern"`
+	AfterName    *string  `json:"after_name"`
+	AfterID      *int64   `json:"after_id"`
+	PageSize     int32    `json:"page_size"`
+}
+
+// ListObsModes gives a page of modes of observing, by name.
+func (q *Queries) ListObsModes(ctx context.Context, arg ListObsModesParams) ([]ObsMode, error) {
+	rows, err := q.db.Query(ctx, listObsModes,
+		arg.Name,
+		arg.NameContains,
+		arg.Pattern,
+		arg.AfterName,
+		arg.AfterID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ObsMode{}
+	for rows.Next() {
+		var i ObsMode
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Description,
+			&i.Pattern,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listObsUnitAzimuthRanges = `-- name: ListObsUnitAzimuthRanges :many
+SELECT id, obs_unit_id, elevation_deg, azimuth_min_deg, azimuth_max_deg, duration_seconds, rising, label
+FROM obs_unit_azimuth_range
+WHERE obs_unit_id = ANY ($1::bigint[])
+ORDER BY obs_unit_id, id
+`
+
+type ListObsUnitAzimuthRangesRow struct {
+	ID              int64    `json:"id"`
+	ObsUnitID       int64    `json:"obs_unit_id"`
+	ElevationDeg    float64  `json:"elevation_deg"`
+	AzimuthMinDeg   float64  `json:"azimuth_min_deg"`
+	AzimuthMaxDeg   float64  `json:"azimuth_max_deg"`
+	DurationSeconds *float64 `json:"duration_seconds"`
+	Rising          *bool    `json:"rising"`
+	Label           string   `json:"label"`
+}
+
+// ListObsUnitAzimuthRanges returns the azimuth tables of some obs units, in the order in which they were given.
+func (q *Queries) ListObsUnitAzimuthRanges(ctx context.Context, obsUnitIds []int64) ([]ListObsUnitAzimuthRangesRow, error) {
+	rows, err := q.db.Query(ctx, listObsUnitAzimuthRanges, obsUnitIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListObsUnitAzimuthRangesRow{}
+	for rows.Next() {
+		var i ListObsUnitAzimuthRangesRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.ObsUnitID,
+			&i.ElevationDeg,
+			&i.AzimuthMinDeg,
+			&i.AzimuthMaxDeg,
+			&i.DurationSeconds,
+			&i.Rising,
+			&i.Label,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listObsUnitModuleConfigurations = `-- name: ListObsUnitModuleConfigurations :many
+SELECT obs_unit_id, instrument_module_configuration_id
+FROM obs_unit_module_configuration
+WHERE obs_unit_id = ANY ($1::bigint[])
+ORDER BY obs_unit_id, instrument_module_configuration_id
+`
+
+type ListObsUnitModuleConfigurationsRow struct {
+	ObsUnitID                       int64 `json:"obs_unit_id"`
+	InstrumentModuleConfigurationID int64 `json:"instrument_module_configuration_id"`
+}
+
+// ListObsUnitModuleConfigurations returns the ids of the module configurations that some obs units are observed with.
+func (q *Queries) ListObsUnitModuleConfigurations(ctx context.Context, obsUnitIds []int64) ([]ListObsUnitModuleConfigurationsRow, error) {
+	rows, err := q.db.Query(ctx, listObsUnitModuleConfigurations, obsUnitIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListObsUnitModuleConfigurationsRow{}
+	for rows.Next() {
+		var i ListObsUnitModuleConfigurationsRow
+		if err := rows.Scan(&i.ObsUnitID, &i.InstrumentModuleConfigurationID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listObsUnitSlots = `-- name: ListObsUnitSlots :many
+SELECT id, obs_unit_id, azimuth_range_id, start_time, end_time
+FROM pre_scheduled_slot
+WHERE obs_unit_id = ANY ($1::bigint[])
+ORDER BY obs_unit_id, start_time, id
+`
+
+type ListObsUnitSlotsRow struct {
+	ID             int64     `json:"id"`
+	ObsUnitID      int64     `json:"obs_unit_id"`
+	AzimuthRangeID *int64    `json:"azimuth_range_id"`
+	StartTime      time.Time `json:"start_time"`
+	EndTime        time.Time `json:"end_time"`
+}
+
+// ListObsUnitSlots returns the slots of some obs units, earliest first.
+func (q *Queries) ListObsUnitSlots(ctx context.Context, obsUnitIds []int64) ([]ListObsUnitSlotsRow, error) {
+	rows, err := q.db.Query(ctx, listObsUnitSlots, obsUnitIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListObsUnitSlotsRow{}
+	for rows.Next() {
+		var i ListObsUnitSlotsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.ObsUnitID,
+			&i.AzimuthRangeID,
+			&i.StartTime,
+			&i.EndTime,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listObsUnits = `-- name: ListObsUnits :many
+SELECT t.id, t.name, t.observing_program_id, t.sub_observing_program_id, t.source_id, t.obs_mode_id, t.observation_configuration_id, t.instrument_id, t.line_id, t.nominal_elevation_deg, t.mapping_parameters, t.additional_params, t.priority, t.requested_seconds, t.min_elevation_deg, t.max_elevation_deg, t.max_pwv_mm, t.available, t.description, t.version, t.created_at, t.updated_at FROM obs_unit t
+WHERE ($1::text[] IS NULL OR t.name = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(t.name)) > 0)
+  AND ($3::bigint[] IS NULL OR t.observing_program_id = ANY ($3::bigint[]))
+  AND ($4::bigint[] IS NULL OR t.sub_observing_program_id = ANY ($4::bigint[]))
+  AND ($5::boolean IS NULL OR (t.sub_observing_program_id IS NOT NULL) = $5)
+  AND ($6::bigint[] IS NULL OR t.source_id = ANY ($6::bigint[]))
+  AND ($7::bigint[] IS NULL OR t.obs_mode_id = ANY ($7::bigint[]))
+  AND ($8::bigint[] IS NULL OR t.observation_configuration_id = ANY ($8::bigint[]))
+  AND ($9::boolean IS NULL OR (t.observation_configuration_id IS NOT NULL) = $9)
+  AND ($10::bigint[] IS NULL OR t.instrument_id = ANY ($10::bigint[]))
+  AND ($11::bigint[] IS NULL OR t.line_id = ANY ($11::bigint[]))
+  AND ($12::boolean IS NULL OR (t.line_id IS NOT NULL) = $12)
+  AND ($13::bigint[] IS NULL OR t.priority = ANY ($13::bigint[]))
+  AND ($14::bigint IS NULL OR t.priority >= $14)
+  AND ($15::bigint IS NULL OR t.priority <= $15)
+  AND ($16::double precision IS NULL OR t.requested_seconds >= $16)
+  AND ($17::double precision IS NULL OR t.requested_seconds <= $17)
+  AND ($18::double precision IS NULL OR t.max_pwv_mm >= $18)
+  AND ($19::double precision IS NULL OR t.max_pwv_mm <= $19)
+  AND ($20::boolean IS NULL OR (t.max_pwv_mm IS NOT NULL) = $20)
+  AND ($21::boolean IS NULL OR t.available = $21)
+  AND ($22::text IS NULL OR EXISTS (
+      SELECT FROM observing_program g, source s
+      WHERE g.id = t.observing_program_id AND s.id = t.source_id
+        AND position(lower($22) IN lower(concat_ws(chr(10), t.name, t.description, g.name, g.short_name, s.name, array_to_string(s.aliases, chr(10))))) > 0))
+  AND ($23::text IS NULL OR (t.name, t.id) > ($23::text, $24::bigint))
+ORDER BY t.name, t.id LIMIT $25
+`
+
+type ListObsUnitsParams struct {
+	Name                          []string `json:"name"`
+	NameContains                  *string  `json:"name_contains"`
+	ObservingProgramID            []int64  `json:"observing_program_id"`
+	SubObservingProgramID         []int64  `json:"sub_observing_program_id"`
+	HasSubObservingProgramID      *bool    `json:"has_sub_observing_program_id"`
+	SourceID                      []int64  `json:"source_id"`
+	ObsModeID                     []int64  `json:"obs_mode_id"`
+	ObservationConfigurationID    []int64  `json:"observation_configuration_id"`
+	HasObservationConfigurationID *bool    `json:"has_observation_configuration_id"`
+	InstrumentID                  []int64  `json:"instrument_id"`
+	LineID                        []int64  `json:"line_id"`
+	HasLineID                     *bool    `json:"has_line_id"`
+	Priority                      []int64  `json:"priority"`
+	PriorityMin                   *int64   `json:"priority_min"`
+	PriorityMax                   *int64   `json:"priority_max"`
+	RequestedSecondsMin           *float64 `json:"requested_seconds_min"`
+	RequestedSecondsMax           *float64 `json:"requested_seconds_max"`
+	MaxPwvMmMin                   *float64 `json:"max_pwv_mm_min"`
+	MaxPwvMmMax                   *float64 `json:"max_pwv_mm_max"`
+	HasMaxPwvMm                   *bool    `json:"has_max_pwv_mm"`
+	Available                     *bool    `json:"available"`
+	Q                             *string  `json:"q"`
+	AfterName                     *string  `json:"after_name"`
+	AfterID                       *int64   `json:"after_id"`
+	PageSize                      int32    `json:"page_size"`
+}
+
+// ListObsUnits gives a page of obs units, by name.
+func (q *Queries) ListObsUnits(ctx context.Context, arg ListObsUnitsParams) ([]ObsUnit, error) {
+	rows, err := q.db.Query(ctx, listObsUnits,
+		arg.Name,
+		arg.NameContains,
+		arg.ObservingProgramID,
+		arg.SubObservingProgramID,
+		arg.HasSubObservingProgramID,
+		arg.SourceID,
+		arg.ObsModeID,
+		arg.ObservationConfigurationID,
+		arg.HasObservationConfigurationID,
+		arg.InstrumentID,
+		arg.LineID,
+		arg.HasLineID,
+		arg.Priority,
+		arg.PriorityMin,
+		arg.PriorityMax,
+		arg.RequestedSecondsMin,
+		arg.RequestedSecondsMax,
+		arg.MaxPwvMmMin,
+		arg.MaxPwvMmMax,
+		arg.HasMaxPwvMm,
+		arg.Available,
+		arg.Q,
+		arg.AfterName,
+		arg.AfterID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ObsUnit{}
+	for rows.Next() {
+		var i ObsUnit
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.ObservingProgramID,
+			&i.SubObservingProgramID,
+			&i.SourceID,
+			&i.ObsModeID,
+			&i.ObservationConfigurationID,
+			&i.InstrumentID,
+			&i.LineID,
+			&i.NominalElevationDeg,
+			&i.MappingParameters,
+			&i.AdditionalParams,
+			&i.Priority,
+			&i.RequestedSeconds,
+			&i.MinElevationDeg,
+			&i.MaxElevationDeg,
+			&i.MaxPwvMm,
+			&i.Available,
+			&i.Description,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listObservingPrograms = `-- name: ListObservingPrograms :many
+SELECT t.id, t.name, t.short_name, t.kind, t.instrument_id, t.lead, t.description, t.allocated_hours, t.version, t.created_at, t.updated_at FROM observing_program t
+WHERE ($1::text[] IS NULL OR t.name = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(t.name)) > 0)
+  AND ($3::text[] IS NULL OR t.short_name = ANY ($3::text[]))
+  AND ($4::text IS NULL OR position(lower($4) IN lower(t.short_name)) > 0)
+  AND ($5::text[] IS NULL OR t.kind = ANY ($5::text[]))
+  AND ($6::bigint[] IS NULL OR t.instrument_id = ANY ($6::bigint[]))
+  AND ($7::boolean IS NULL OR (t.instrument_id IS NOT NULL) = $7)
+  AND ($8::double precision IS NULL OR t.allocated_hours >= $8)
+  AND ($9::double precision IS NULL OR t.allocated_hours <= $9)
+  AND ($10::boolean IS NULL OR (t.allocated_hours IS NOT NULL) = $10)
+  AND ($11::text IS NULL OR position(lower($11) IN lower(concat_ws(chr(10), t.name, t.short_name, t.lead, t.description))) > 0)
+  AND ($12::text IS NULL OR (t.name, t.id) > ($12::text, $13::bigint))
+ORDER BY t.name, t.id LIMIT $14
+`
+
+type ListObservingProgramsParams struct {
+	Name              []string `json:"name"`
+	NameContains      *string  `json:"name_contains"`
+	ShortName         []string `json:"short_name"`
+	ShortNameContains *string  `json:"short_name_contains"`
+	Kind              []string `json:"kind"`
+	InstrumentID      []int64  `json:"instrument_id"`
+	HasInstrumentID   *bool    `json:"has_instrument_id"`
+	AllocatedHoursMin *float64 `json:"allocated_hours_min"`
+	AllocatedHoursMax *float64 `json:"allocated_hours_max"`
+	HasAllocatedHours *bool    `json:"has_allocated_hours"`
+	Q                 *string  `json:"q"`
+	AfterName         *string  `json:"after_name"`
+	AfterID           *int64   `json:"after_id"`
+	PageSize          int32    `json:"page_size"`
+}
+
+// ListObservingPrograms gives a page of programmes, by name.
+func (q *Queries) ListObservingPrograms(ctx context.Context, arg ListObservingProgramsParams) ([]ObservingProgram, error) {
+	rows, err := q.db.Query(ctx, listObservingPrograms,
+		arg.Name,
+		arg.NameContains,
+		arg.ShortName,
+		arg.ShortNameContains,
+		arg.Kind,
+		arg.InstrumentID,
+		arg.HasInstrumentID,
+		arg.AllocatedHoursMin,
+		arg.AllocatedHoursMax,
+		arg.HasAllocatedHours,
+		arg.Q,
+		arg.AfterName,
+		arg.AfterID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ObservingProgram{}
+	for rows.Next() {
+		var i ObservingProgram
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.ShortName,
+			&i.Kind,
+			&i.InstrumentID,
+			&i.Lead,
+			&i.Description,
+			&i.AllocatedHours,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listProgramProgress = `-- name: ListProgramProgress :many
+SELECT
+    g.id AS observing_program_id,
+    (SELECT coalesce(sum(u.requested_seconds), 0) / 3600 FROM obs_unit u WHERE u.observing_program_id = g.id)::double precision AS requested_hours,
+    (SELECT count(*) FROM obs_unit u WHERE u.observing_program_id = g.id)::bigint AS obs_units,
+    (coalesce(sum(extract(epoch FROM e.end_time - e.start_time)) FILTER (WHERE e.status = 'completed'), 0) / 3600)::double precision AS executed_hours,
+    (count(*) FILTER (WHERE e.status = 'running'))::bigint AS running,
+    (count(*) FILTER (WHERE e.status = 'completed'))::bigint AS completed,
+    (count(*) FILTER (WHERE e.status = 'aborted'))::bigint AS aborted,
+    (count(*) FILTER (WHERE e.status = 'failed'))::bigint AS failed
+FROM observing_program g
+LEFT JOIN LATERAL (
+    SELECT x.status, x.start_time, x.end_time
+    FROM obs_unit u
+    JOIN executed_obs_unit x ON x.obs_unit_id = u.id
+    WHERE u.observing_program_id = g.id AND x.id <> ALL ($1::uuid[])
+    UNION ALL
+    SELECT p.status, p.start_time, p.end_time
+    FROM executed_obs_unit_pending($2) p
+    JOIN obs_unit u ON u.id = p.obs_unit_id
+    WHERE u.observing_program_id = g.id
+) e ON true
+WHERE g.id = ANY ($3::bigint[])
+GROUP BY g.id
+`
+
+type ListProgramProgressParams struct {
+	Replaced            []uuid.UUID     `json:"replaced"`
+	Pending             json.RawMessage `json:"pending"`
+	ObservingProgramIds []int64         `json:"observing_program_ids"`
+}
+
+type ListProgramProgressRow struct {
+	ObservingProgramID int64   `json:"observing_program_id"`
+	RequestedHours     float64 `json:"requested_hours"`
+	ObsUnits           int64   `json:"obs_units"`
+	ExecutedHours      float64 `json:"executed_hours"`
+	Running            int64   `json:"running"`
+	Completed          int64   `json:"completed"`
+	Aborted            int64   `json:"aborted"`
+	Failed             int64   `json:"failed"`
+}
+
+// ListProgramProgress returns what some programmes have asked for and what was observed of it, the pending executions included.
+// Only completed executions count as executed time.
+func (q *Queries) ListProgramProgress(ctx context.Context, arg ListProgramProgressParams) ([]ListProgramProgressRow, error) {
+	rows, err := q.db.Query(ctx, listProgramProgress, arg.Replaced, arg.Pending, arg.ObservingProgramIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListProgramProgressRow{}
+	for rows.Next() {
+		var i ListProgramProgressRow
+		if err := rows.Scan(
+			&i.ObservingProgramID,
+			&i.RequestedHours,
+			&i.ObsUnits,
+			&i.ExecutedHours,
+			&i.Running,
+			&i.Completed,
+			&i.Aborted,
+			&i.Failed,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listSources = `-- name: ListSources :many
+SELECT t.id, t.name, t.kind, t.aliases, t.ra_deg, t.dec_deg, t.frame, t.pm_ra_mas_yr, t.pm_dec_mas_yr, t.v_lsr_km_s, t.body_name, t.naif_id, t.area_ra_min_deg, t.area_ra_max_deg, t.area_dec_min_deg, t.area_dec_max_deg, t.elevation_deg, t.azimuth_min_deg, t.azimuth_max_deg, t.notes, t.version, t.created_at, t.updated_at FROM source t
+WHERE ($1::text[] IS NULL OR t.name = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(t.name)) > 0)
+  AND ($3::text[]::source_kind[] IS NULL OR t.kind = ANY ($3::text[]::source_kind[]))
+  AND ($4::text[] IS NULL OR t.body_name = ANY ($4::text[]))
+  AND ($5::double precision IS NULL OR t.ra_deg >= $5)
+  AND ($6::double precision IS NULL OR t.ra_deg <= $6)
+  AND ($7::double precision IS NULL OR t.dec_deg >= $7)
+  AND ($8::double precision IS NULL OR t.dec_deg <= $8)
+  AND ($9::double precision IS NULL OR t.v_lsr_km_s >= $9)
+  AND ($10::double precision IS NULL OR t.v_lsr_km_s <= $10)
+  AND ($11::boolean IS NULL OR (t.v_lsr_km_s IS NOT NULL) = $11)
+  AND ($12::double precision IS NULL
+       OR (t.kind = 'constant_elevation' OR t.dec_deg BETWEEN $13::double precision - $12 AND $13 + $12)
+      AND 2 * asin(least(1, sqrt(
+              power(sin(radians(coalesce(t.dec_deg, (t.area_dec_min_deg + t.area_dec_max_deg) / 2) - $13) / 2), 2)
+              + cos(radians(coalesce(t.dec_deg, (t.area_dec_min_deg + t.area_dec_max_deg) / 2))) * cos(radians($13))
+                * power(sin(radians(coalesce(t.ra_deg, (t.area_ra_min_deg + t.area_ra_max_deg + CASE WHEN t.area_ra_min_deg > t.area_ra_max_deg THEN 360 ELSE 0 END) / 2) - $14::double precision) / 2), 2)
+          ))) <= radians($12))
+  AND ($15::text IS NULL OR position(lower($15) IN lower(concat_ws(chr(10), t.name, array_to_string(t.aliases, chr(10))))) > 0)
+  AND ($16::text IS NULL OR (t.name, t.id) > ($16::text, $17::bigint))
+ORDER BY t.name, t.id LIMIT $18
+`
+
+type ListSourcesParams struct {
+	Name         []string `json:"name"`
+	NameContains *string  `json:"name_contains"`
+	Kind         []string `json:"kind"`
+	BodyName     []string `json:"body_name"`
+	RaDegMin     *float64 `json:"ra_deg_min"`
+	RaDegMax     *float64 `json:"ra_deg_max"`
+	DecDegMin    *float64 `json:"dec_deg_min"`
+	DecDegMax    *float64 `json:"dec_deg_max"`
+	VLsrKmSMin   *float64 `json:"v_lsr_km_s_min"`
+	VLsrKmSMax   *float64 `json:"v_lsr_km_s_max"`
+	HasVLsrKmS   *bool    `json:"has_v_lsr_km_s"`
+	RadiusDeg    *float64 `json:"radius_deg"`
+	Dec          *float64 `json:"dec"`
+	Ra           *float64 `json:"ra"`
+	Q            *string  `json:"q"`
+	AfterName    *string  `json:"after_name"`
+	AfterID      *int64   `json:"after_id"`
+	PageSize     int32    `json:"page_size"`
+}
+
+// ListSources gives a page of sources, by name.
+// A cone (ra, dec, radius_deg) finds fixed sources by their position, first in a band of declination and then by the distance on the
+// sphere, and survey areas by their centre; bodies of the solar system have no place of their own and are in no cone.
+func (q *Queries) ListSources(ctx context.Context, arg ListSourcesParams) ([]Source, error) {
+	rows, err := q.db.Query(ctx, listSources,
+		arg.Name,
+		arg.NameContains,
+		arg.Kind,
+		arg.BodyName,
+		arg.RaDegMin,
+		arg.RaDegMax,
+		arg.DecDegMin,
+		arg.DecDegMax,
+		arg.VLsrKmSMin,
+		arg.VLsrKmSMax,
+		arg.HasVLsrKmS,
+		arg.RadiusDeg,
+		arg.Dec,
+		arg.Ra,
+		arg.Q,
+		arg.AfterName,
+		arg.AfterID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Source{}
+	for rows.Next() {
+		var i Source
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Kind,
+			&i.Aliases,
+			&i.RaDeg,
+			&i.DecDeg,
+			&i.Frame,
+			&i.PmRaMasYr,
+			&i.PmDecMasYr,
+			&i.VLsrKmS,
+			&i.BodyName,
+			&i.NaifID,
+			&i.AreaRaMinDeg,
+			&i.AreaRaMaxDeg,
+			&i.AreaDecMinDeg,
+			&i.AreaDecMaxDeg,
+			&i.ElevationDeg,
+			&i.AzimuthMinDeg,
+			&i.AzimuthMaxDeg,
+			&i.Notes,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listSubObservingPrograms = `-- name: ListSubObservingPrograms :many
+SELECT t.id, t.observing_program_id, t.name, t.short_name, t.description, t.version, t.created_at, t.updated_at FROM sub_observing_program t
+WHERE t.observing_program_id = $1
+  AND ($2::text[] IS NULL OR t.name = ANY ($2::text[]))
+  AND ($3::text IS NULL OR position(lower($3) IN lower(t.name)) > 0)
+  AND ($4::text[] IS NULL OR t.short_name = ANY ($4::text[]))
+  AND ($5::text IS NULL OR position(lower($5) IN lower(t.short_name)) > 0)
+  AND ($6::text IS NULL OR (t.name, t.id) > ($6::text, $7::bigint))
+ORDER BY t.name, t.id LIMIT $8
+`
+
+type ListSubObservingProgramsParams struct {
+	ObservingProgramID int64    `json:"observing_program_id"`
+	Name               []string `json:"name"`
+	NameContains       *string  `json:"name_contains"`
+	ShortName          []string `json:"short_name"`
+	ShortNameContains  *string  `json:"short_name_contains"`
+	AfterName          *string  `json:"after_name"`
+	AfterID            *int64   `json:"after_id"`
+	PageSize           int32    `json:"page_size"`
+}
+
+// ListSubObservingPrograms gives a page of parts of a programme, by name.
+func (q *Queries) ListSubObservingPrograms(ctx context.Context, arg ListSubObservingProgramsParams) ([]SubObservingProgram, error) {
+	rows, err := q.db.Query(ctx, listSubObservingPrograms,
+		arg.ObservingProgramID,
+		arg.Name,
+		arg.NameContains,
+		arg.ShortName,
+		arg.ShortNameContains,
+		arg.AfterName,
+		arg.AfterID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []SubObservingProgram{}
+	for rows.Next() {
+		var i SubObservingProgram
+		if err := rows.Scan(
+			&i.ID,
+			&i.ObservingProgramID,
+			&i.Name,
+			&i.ShortName,
+			&i.Description,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

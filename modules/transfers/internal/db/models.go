@@ -5,8 +5,189 @@
 package db
 
 import (
+	"database/sql/driver"
+	"fmt"
 	"time"
 )
+
+type LocationType string
+
+const (
+	LocationTypeSource          LocationType = "source"
+	LocationTypeBuffer          LocationType = "buffer"
+	LocationTypeLongTermArchive LocationType = "long_term_archive"
+	LocationTypeProcessing      LocationType = "processing"
+)
+
+func (e *LocationType) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = LocationType(s)
+	case string:
+		*e = LocationType(s)
+	default:
+		return fmt.Errorf("unsupported scan type for LocationType: %T", src)
+	}
+	return nil
+}
+
+type NullLocationType struct {
+	LocationType LocationType `json:"location_type"`
+	Valid        bool         `json:"valid"` // Valid is true if LocationType is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullLocationType) Scan(value interface{}) error {
+	if value == nil {
+		ns.LocationType, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.LocationType.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullLocationType) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.LocationType), nil
+}
+
+type RouteType string
+
+const (
+	RouteTypeDirect RouteType = "direct"
+	RouteTypeRelay  RouteType = "relay"
+	RouteTypeCustom RouteType = "custom"
+)
+
+func (e *RouteType) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = RouteType(s)
+	case string:
+		*e = RouteType(s)
+	default:
+		return fmt.Errorf("unsupported scan type for RouteType: %T", src)
+	}
+	return nil
+}
+
+type NullRouteType struct {
+	RouteType RouteType `json:"route_type"`
+	Valid     bool      `json:"valid"` // Valid is true if RouteType is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullRouteType) Scan(value interface{}) error {
+	if value == nil {
+		ns.RouteType, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.RouteType.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullRouteType) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.RouteType), nil
+}
+
+type StorageType string
+
+const (
+	StorageTypeDisk StorageType = "disk"
+	StorageTypeS3   StorageType = "s3"
+	StorageTypeTape StorageType = "tape"
+)
+
+func (e *StorageType) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = StorageType(s)
+	case string:
+		*e = StorageType(s)
+	default:
+		return fmt.Errorf("unsupported scan type for StorageType: %T", src)
+	}
+	return nil
+}
+
+type NullStorageType struct {
+	StorageType StorageType `json:"storage_type"`
+	Valid       bool        `json:"valid"` // Valid is true if StorageType is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullStorageType) Scan(value interface{}) error {
+	if value == nil {
+		ns.StorageType, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.StorageType.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullStorageType) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.StorageType), nil
+}
+
+// A place where copies of data lie: a disk, a bucket or a tape library of a site.
+type DataLocation struct {
+	ID           int64        `json:"id"`
+	SiteID       int64        `json:"site_id"`
+	InstrumentID *int64       `json:"instrument_id"`
+	Name         string       `json:"name"`
+	LocationType LocationType `json:"location_type"`
+	StorageType  StorageType  `json:"storage_type"`
+	// Lower is used first.
+	Priority int32   `json:"priority"`
+	Active   bool    `json:"active"`
+	Host     *string `json:"host"`
+	Login    *string `json:"login"`
+	Path     *string `json:"path"`
+	Bucket   *string `json:"bucket"`
+	Endpoint *string `json:"endpoint"`
+	Region   *string `json:"region"`
+	Prefix   *string `json:"prefix"`
+	// Name of a secret, never the secret.
+	CredentialRef  *string    `json:"credential_ref"`
+	TapeLibrary    *string    `json:"tape_library"`
+	TapePool       *string    `json:"tape_pool"`
+	CapacityBytes  *int64     `json:"capacity_bytes"`
+	UsedBytes      *int64     `json:"used_bytes"`
+	UsageCheckedAt *time.Time `json:"usage_checked_at"`
+	RetentionDays  *int32     `json:"retention_days"`
+	Version        int32      `json:"version"`
+	CreatedAt      time.Time  `json:"created_at"`
+	UpdatedAt      time.Time  `json:"updated_at"`
+}
+
+// How data goes from one site to another.
+type DataTransferRoute struct {
+	ID                    int64     `json:"id"`
+	Name                  string    `json:"name"`
+	RouteType             RouteType `json:"route_type"`
+	Method                string    `json:"method"`
+	OriginSiteID          int64     `json:"origin_site_id"`
+	DestinationSiteID     int64     `json:"destination_site_id"`
+	RelaySiteID           *int64    `json:"relay_site_id"`
+	OriginLocationID      *int64    `json:"origin_location_id"`
+	DestinationLocationID *int64    `json:"destination_location_id"`
+	Priority              int32     `json:"priority"`
+	Active                bool      `json:"active"`
+	Version               int32     `json:"version"`
+	CreatedAt             time.Time `json:"created_at"`
+	UpdatedAt             time.Time `json:"updated_at"`
+}
 
 // A place that runs opsdb or holds data; exactly one is the main site.
 type Site struct {

@@ -9,25 +9,375 @@ import (
 	"context"
 )
 
-const getSite = `-- name: GetSite :one
-SELECT id, name, short_name, location, is_main, latitude_deg, longitude_deg, version, created_at, updated_at FROM site WHERE id = $1
+const countDataLocations = `-- name: CountDataLocations :one
+SELECT count(*) FROM data_location t
+WHERE ($1::text[] IS NULL OR t.name = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(t.name)) > 0)
+  AND ($3::bigint[] IS NULL OR t.site_id = ANY ($3::bigint[]))
+  AND ($4::bigint[] IS NULL OR t.instrument_id = ANY ($4::bigint[]))
+  AND ($5::boolean IS NULL OR (t.instrument_id IS NOT NULL) = $5)
+  AND ($6::text[]::location_type[] IS NULL OR t.location_type = ANY ($6::text[]::location_type[]))
+  AND ($7::text[]::storage_type[] IS NULL OR t.storage_type = ANY ($7::text[]::storage_type[]))
+  AND ($8::bigint[] IS NULL OR t.priority = ANY ($8::bigint[]))
+  AND ($9::bigint IS NULL OR t.priority >= $9)
+  AND ($10::bigint IS NULL OR t.priority <= $10)
+  AND ($11::boolean IS NULL OR t.active = $11)
 `
 
-// GetSite returns one row by its id.
-func (q *Queries) GetSite(ctx context.Context, id int64) (Site, error) {
-	row := q.db.QueryRow(ctx, getSite, id)
-	var i Site
-	err := row.Scan(
-		&i.ID,
-		&i.Name,
-		&i.ShortName,
-		&i.Location,
-		&i.IsMain,
-		&i.LatitudeDeg,
-		&i.LongitudeDeg,
-		&i.Version,
-		&i.CreatedAt,
-		&i.UpdatedAt,
+type CountDataLocationsParams struct {
+	Name            []string `json:"name"`
+	NameContains    *string  `json:"name_contains"`
+	SiteID          []int64  `json:"site_id"`
+	InstrumentID    []int64  `json:"instrument_id"`
+	HasInstrumentID *bool    `json:"has_instrument_id"`
+	LocationType    []string `json:"location_type"`
+	StorageType     []string `json:"storage_type"`
+	Priority        []int64  `json:"priority"`
+	PriorityMin     *int64   `json:"priority_min"`
+	PriorityMax     *int64   `json:"priority_max"`
+	Active          *bool    `json:"active"`
+}
+
+// CountDataLocations counts the data locations that the filters keep.
+func (q *Queries) CountDataLocations(ctx context.Context, arg CountDataLocationsParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countDataLocations,
+		arg.Name,
+		arg.NameContains,
+		arg.SiteID,
+		arg.InstrumentID,
+		arg.HasInstrumentID,
+		arg.LocationType,
+		arg.StorageType,
+		arg.Priority,
+		arg.PriorityMin,
+		arg.PriorityMax,
+		arg.Active,
 	)
-	return i, err
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countDataTransferRoutes = `-- name: CountDataTransferRoutes :one
+SELECT count(*) FROM data_transfer_route t
+WHERE ($1::text[] IS NULL OR t.name = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(t.name)) > 0)
+  AND ($3::text[]::route_type[] IS NULL OR t.route_type = ANY ($3::text[]::route_type[]))
+  AND ($4::text[] IS NULL OR t.method = ANY ($4::text[]))
+  AND ($5::bigint[] IS NULL OR t.origin_site_id = ANY ($5::bigint[]))
+  AND ($6::bigint[] IS NULL OR t.destination_site_id = ANY ($6::bigint[]))
+  AND ($7::bigint[] IS NULL OR t.relay_site_id = ANY ($7::bigint[]))
+  AND ($8::bigint[] IS NULL OR t.priority = ANY ($8::bigint[]))
+  AND ($9::bigint IS NULL OR t.priority >= $9)
+  AND ($10::bigint IS NULL OR t.priority <= $10)
+  AND ($11::boolean IS NULL OR t.active = $11)
+`
+
+type CountDataTransferRoutesParams struct {
+	Name              []string `json:"name"`
+	NameContains      *string  `json:"name_contains"`
+	RouteType         []string `json:"route_type"`
+	Method            []string `json:"method"`
+	OriginSiteID      []int64  `json:"origin_site_id"`
+	DestinationSiteID []int64  `json:"destination_site_id"`
+	RelaySiteID       []int64  `json:"relay_site_id"`
+	Priority          []int64  `json:"priority"`
+	PriorityMin       *int64   `json:"priority_min"`
+	PriorityMax       *int64   `json:"priority_max"`
+	Active            *bool    `json:"active"`
+}
+
+// CountDataTransferRoutes counts the routes that the filters keep.
+func (q *Queries) CountDataTransferRoutes(ctx context.Context, arg CountDataTransferRoutesParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countDataTransferRoutes,
+		arg.Name,
+		arg.NameContains,
+		arg.RouteType,
+		arg.Method,
+		arg.OriginSiteID,
+		arg.DestinationSiteID,
+		arg.RelaySiteID,
+		arg.Priority,
+		arg.PriorityMin,
+		arg.PriorityMax,
+		arg.Active,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countSites = `-- name: CountSites :one
+SELECT count(*) FROM site t
+WHERE ($1::text[] IS NULL OR t.name = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(t.name)) > 0)
+  AND ($3::text[] IS NULL OR t.short_name = ANY ($3::text[]))
+  AND ($4::text IS NULL OR position(lower($4) IN lower(t.short_name)) > 0)
+  AND ($5::boolean IS NULL OR t.is_main = $5)
+`
+
+type CountSitesParams struct {
+	Name              []string `json:"name"`
+	NameContains      *string  `json:"name_contains"`
+	ShortName         []string `json:"short_name"`
+	ShortNameContains *string  `json:"short_name_contains"`
+	IsMain            *bool    `json:"is_main"`
+}
+
+// CountSites counts the sites that the filters keep.
+func (q *Queries) CountSites(ctx context.Context, arg CountSitesParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countSites,
+		arg.Name,
+		arg.NameContains,
+		arg.ShortName,
+		arg.ShortNameContains,
+		arg.IsMain,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const listDataLocations = `-- name: ListDataLocations :many
+SELECT t.id, t.site_id, t.instrument_id, t.name, t.location_type, t.storage_type, t.priority, t.active, t.host, t.login, t.path, t.bucket, t.endpoint, t.region, t.prefix, t.credential_ref, t.tape_library, t.tape_pool, t.capacity_bytes, t.used_bytes, t.usage_checked_at, t.retention_days, t.version, t.created_at, t.updated_at FROM data_location t
+WHERE ($1::text[] IS NULL OR t.name = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(t.name)) > 0)
+  AND ($3::bigint[] IS NULL OR t.site_id = ANY ($3::bigint[]))
+  AND ($4::bigint[] IS NULL OR t.instrument_id = ANY ($4::bigint[]))
+  AND ($5::boolean IS NULL OR (t.instrument_id IS NOT NULL) = $5)
+  AND ($6::text[]::location_type[] IS NULL OR t.location_type = ANY ($6::text[]::location_type[]))
+  AND ($7::text[]::storage_type[] IS NULL OR t.storage_type = ANY ($7::text[]::storage_type[]))
+  AND ($8::bigint[] IS NULL OR t.priority = ANY ($8::bigint[]))
+  AND ($9::bigint IS NULL OR t.priority >= $9)
+  AND ($10::bigint IS NULL OR t.priority <= $10)
+  AND ($11::boolean IS NULL OR t.active = $11)
+  AND ($12::text IS NULL OR (t.name, t.id) > ($12::text, $13::bigint))
+ORDER BY t.name, t.id LIMIT $14
+`
+
+type ListDataLocationsParams struct {
+	Name            []string `json:"name"`
+	NameContains    *string  `json:"name_contains"`
+	SiteID          []int64  `json:"site_id"`
+	InstrumentID    []int64  `json:"instrument_id"`
+	HasInstrumentID *bool    `json:"has_instrument_id"`
+	LocationType    []string `json:"location_type"`
+	StorageType     []string `json:"storage_type"`
+	Priority        []int64  `json:"priority"`
+	PriorityMin     *int64   `json:"priority_min"`
+	PriorityMax     *int64   `json:"priority_max"`
+	Active          *bool    `json:"active"`
+	AfterName       *string  `json:"after_name"`
+	AfterID         *int64   `json:"after_id"`
+	PageSize        int32    `json:"page_size"`
+}
+
+// ListDataLocations gives a page of data locations, by name.
+func (q *Queries) ListDataLocations(ctx context.Context, arg ListDataLocationsParams) ([]DataLocation, error) {
+	rows, err := q.db.Query(ctx, listDataLocations,
+		arg.Name,
+		arg.NameContains,
+		arg.SiteID,
+		arg.InstrumentID,
+		arg.HasInstrumentID,
+		arg.LocationType,
+		arg.StorageType,
+		arg.Priority,
+		arg.PriorityMin,
+		arg.PriorityMax,
+		arg.Active,
+		arg.AfterName,
+		arg.AfterID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []DataLocation{}
+	for rows.Next() {
+		var i DataLocation
+		if err := rows.Scan(
+			&i.ID,
+			&i.SiteID,
+			&i.InstrumentID,
+			&i.Name,
+			&i.LocationType,
+			&i.StorageType,
+			&i.Priority,
+			&i.Active,
+			&i.Host,
+			&i.Login,
+			&i.Path,
+			&i.Bucket,
+			&i.Endpoint,
+			&i.Region,
+			&i.Prefix,
+			&i.CredentialRef,
+			&i.TapeLibrary,
+			&i.TapePool,
+			&i.CapacityBytes,
+			&i.UsedBytes,
+			&i.UsageCheckedAt,
+			&i.RetentionDays,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listDataTransferRoutes = `-- name: ListDataTransferRoutes :many
+SELECT t.id, t.name, t.route_type, t.method, t.origin_site_id, t.destination_site_id, t.relay_site_id, t.origin_location_id, t.destination_location_id, t.priority, t.active, t.version, t.created_at, t.updated_at FROM data_transfer_route t
+WHERE ($1::text[] IS NULL OR t.name = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(t.name)) > 0)
+  AND ($3::text[]::route_type[] IS NULL OR t.route_type = ANY ($3::text[]::route_type[]))
+  AND ($4::text[] IS NULL OR t.method = ANY ($4::text[]))
+  AND ($5::bigint[] IS NULL OR t.origin_site_id = ANY ($5::bigint[]))
+  AND ($6::bigint[] IS NULL OR t.destination_site_id = ANY ($6::bigint[]))
+  AND ($7::bigint[] IS NULL OR t.relay_site_id = ANY ($7::bigint[]))
+  AND ($8::bigint[] IS NULL OR t.priority = ANY ($8::bigint[]))
+  AND ($9::bigint IS NULL OR t.priority >= $9)
+  AND ($10::bigint IS NULL OR t.priority <= $10)
+  AND ($11::boolean IS NULL OR t.active = $11)
+  AND ($12::text IS NULL OR (t.name, t.id) > ($12::text, $13::bigint))
+ORDER BY t.name, t.id LIMIT $14
+`
+
+type ListDataTransferRoutesParams struct {
+	Name              []string `json:"name"`
+	NameContains      *string  `json:"name_contains"`
+	RouteType         []string `json:"route_type"`
+	Method            []string `json:"method"`
+	OriginSiteID      []int64  `json:"origin_site_id"`
+	DestinationSiteID []int64  `json:"destination_site_id"`
+	RelaySiteID       []int64  `json:"relay_site_id"`
+	Priority          []int64  `json:"priority"`
+	PriorityMin       *int64   `json:"priority_min"`
+	PriorityMax       *int64   `json:"priority_max"`
+	Active            *bool    `json:"active"`
+	AfterName         *string  `json:"after_name"`
+	AfterID           *int64   `json:"after_id"`
+	PageSize          int32    `json:"page_size"`
+}
+
+// ListDataTransferRoutes gives a page of routes, by name.
+func (q *Queries) ListDataTransferRoutes(ctx context.Context, arg ListDataTransferRoutesParams) ([]DataTransferRoute, error) {
+	rows, err := q.db.Query(ctx, listDataTransferRoutes,
+		arg.Name,
+		arg.NameContains,
+		arg.RouteType,
+		arg.Method,
+		arg.OriginSiteID,
+		arg.DestinationSiteID,
+		arg.RelaySiteID,
+		arg.Priority,
+		arg.PriorityMin,
+		arg.PriorityMax,
+		arg.Active,
+		arg.AfterName,
+		arg.AfterID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []DataTransferRoute{}
+	for rows.Next() {
+		var i DataTransferRoute
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.RouteType,
+			&i.Method,
+			&i.OriginSiteID,
+			&i.DestinationSiteID,
+			&i.RelaySiteID,
+			&i.OriginLocationID,
+			&i.DestinationLocationID,
+			&i.Priority,
+			&i.Active,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listSites = `-- name: ListSites :many
+SELECT t.id, t.name, t.short_name, t.location, t.is_main, t.latitude_deg, t.longitude_deg, t.version, t.created_at, t.updated_at FROM site t
+WHERE ($1::text[] IS NULL OR t.name = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(t.name)) > 0)
+  AND ($3::text[] IS NULL OR t.short_name = ANY ($3::text[]))
+  AND ($4::text IS NULL OR position(lower($4) IN lower(t.short_name)) > 0)
+  AND ($5::boolean IS NULL OR t.is_main = $5)
+  AND ($6::text IS NULL OR (t.name, t.id) > ($6::text, $7::bigint))
+ORDER BY t.name, t.id LIMIT $8
+`
+
+type ListSitesParams struct {
+	Name              []string `json:"name"`
+	NameContains      *string  `json:"name_contains"`
+	ShortName         []string `json:"short_name"`
+	ShortNameContains *string  `json:"short_name_contains"`
+	IsMain            *bool    `json:"is_main"`
+	AfterName         *string  `json:"after_name"`
+	AfterID           *int64   `json:"after_id"`
+	PageSize          int32    `json:"page_size"`
+}
+
+// ListSites gives a page of sites, by name.
+func (q *Queries) ListSites(ctx context.Context, arg ListSitesParams) ([]Site, error) {
+	rows, err := q.db.Query(ctx, listSites,
+		arg.Name,
+		arg.NameContains,
+		arg.ShortName,
+		arg.ShortNameContains,
+		arg.IsMain,
+		arg.AfterName,
+		arg.AfterID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Site{}
+	for rows.Next() {
+		var i Site
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.ShortName,
+			&i.Location,
+			&i.IsMain,
+			&i.LatitudeDeg,
+			&i.LongitudeDeg,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

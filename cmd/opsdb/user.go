@@ -1,0 +1,103 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
+	"github.com/opsdb/opsdb/modules/auth"
+)
+
+// newUserCommand returns `opsdb user`, which makes users on the primary without any credential of the API: the first
+// administrator of an installation comes from here.
+func newUserCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "user",
+		Short: "Make users and list them",
+		Args:  cobra.NoArgs,
+	}
+	url, asJSON := primaryFlag(cmd), jsonFlag(cmd)
+
+	var roles []string
+	var service bool
+	var fullName string
+	create := &cobra.Command{
+		Use:   "create NAME --role ROLE",
+		Short: "Make a user",
+		Example: `  opsdb user create vera --role admin
+  opsdb user create svc-primecam --role service --service --full-name "Prime-Cam data acquisition"`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withPrimary(cmd.Context(), *url, func(conn *pgx.Conn) error {
+				if err := auth.NewAdmin(conn).CreateUser(cmd.Context(), args[0], fullName, service, roles...); err != nil {
+					return err
+				}
+				if *asJSON {
+					return printJSON(cmd.OutOrStdout(), map[string]any{"username": args[0], "roles": roles, "service": service})
+				}
+				_, err := fmt.Fprintf(cmd.OutOrStdout(), "user %s has the role %s\n", args[0], strings.Join(roles, ", "))
+				return err
+			})
+		},
+	}
+	create.Flags().StringSliceVar(&roles, "role", nil, "admin, observer, viewer or service (may be repeated)")
+	create.Flags().BoolVar(&service, "service", false, "a program and no person")
+	create.Flags().StringVar(&fullName, "full-name", "", "the name to show")
+	required(create, "role")
+
+	grant := &cobra.Command{
+		Use:   "grant NAME ROLE",
+		Short: "Give a user one more role",
+		Args:  cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withPrimary(cmd.Context(), *url, func(conn *pgx.Conn) error {
+				if err := auth.NewAdmin(conn).GrantRole(cmd.Context(), args[0], args[1]); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(cmd.ErrOrStderr(), "user %s has the role %s\n", args[0], args[1])
+				return err
+			})
+		},
+	}
+
+	list := &cobra.Command{
+		Use:   "list",
+		Short: "List the users",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withPrimary(cmd.Context(), *url, func(conn *pgx.Conn) error {
+				users, err := auth.NewAdmin(conn).Users(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if *asJSON {
+					return printJSON(cmd.OutOrStdout(), users)
+				}
+				table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
+				fmt.Fprintln(table, "USER\tROLES\tKIND\tACTIVE\tNAME")
+				for _, u := range users {
+					kind := "person"
+					if u.Service {
+						kind = "service"
+					}
+					fmt.Fprintf(table, "%s\t%s\t%s\t%t\t%s\n", u.Username, strings.Join(u.Roles, ", "), kind, u.Active, u.FullName)
+				}
+				return table.Flush()
+			})
+		},
+	}
+	cmd.AddCommand(create, grant, list)
+	return cmd
+}
+
+// required marks flags that a command cannot do without.
+func required(cmd *cobra.Command, flags ...string) {
+	for _, flag := range flags {
+		if err := cmd.MarkFlagRequired(flag); err != nil {
+			panic(err) // a flag that does not exist: a mistake in this program
+		}
+	}
+}

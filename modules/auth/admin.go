@@ -1,0 +1,229 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/opsdb/opsdb/modules/auth/internal/db"
+)
+
+// Admin manages users, tokens and signing keys on the primary. It is what the command line works with, so that an
+// installation has its first administrator before any credential exists.
+type Admin struct {
+	conn beginner
+	now  func() time.Time
+}
+
+// beginner is a connection or a pool that can begin transactions.
+type beginner interface {
+	db.DBTX
+	Begin(ctx context.Context) (pgx.Tx, error)
+}
+
+// NewAdmin returns an Admin that writes to the primary behind conn, a *pgx.Conn or a *pgxpool.Pool.
+func NewAdmin(conn beginner) *Admin { return &Admin{conn: conn, now: time.Now} }
+
+// Errors of Admin that a caller may want to tell apart.
+var (
+	ErrUserExists  = errors.New("the user exists already")
+	ErrUserUnknown = errors.New("there is no such user")
+	ErrRoleUnknown = errors.New("there is no such role")
+	ErrTokenExists = errors.New("the user has an active token of that name already")
+	ErrTokenGone   = errors.New("there is no such active token")
+)
+
+// User is a person or a service account.
+type User struct {
+	ID       int64    `json:"id"`
+	Username string   `json:"username"`
+	FullName string   `json:"full_name"`
+	Active   bool     `json:"active"`
+	Service  bool     `json:"service"`
+	Roles    []string `json:"roles"`
+}
+
+// Token is what may be known of an API token.
+type Token struct {
+	ID         int64      `json:"id"`
+	Username   string     `json:"username"`
+	Name       string     `json:"name"`
+	Prefix     string     `json:"prefix"`
+	Scopes     []string   `json:"scopes"`
+	Active     bool       `json:"active"`
+	ExpiresAt  *time.Time `json:"expires_at"`
+	LastUsedAt *time.Time `json:"last_used_at"`
+	UsageCount int64      `json:"usage_count"`
+	CreatedAt  time.Time  `json:"created_at"`
+	RevokedAt  *time.Time `json:"revoked_at"`
+}
+
+// CreateUser adds a user with roles. It changes nothing when the user exists (ErrUserExists) or a role does not
+// (ErrRoleUnknown).
+func (a *Admin) CreateUser(ctx context.Context, username, fullName string, service bool, roles ...string) error {
+	return pgx.BeginFunc(ctx, a.conn, func(tx pgx.Tx) error {
+		q, now := db.New(tx), a.now().UTC()
+		created, err := q.CreateUser(ctx, db.CreateUserParams{Username: username, FullName: fullName, IsService: service, CreatedAt: now})
+		if err != nil {
+			return fmt.Errorf("creating user %s: %w", username, err)
+		}
+		if created == 0 {
+			return fmt.Errorf("creating user %s: %w", username, ErrUserExists)
+		}
+		for _, role := range roles {
+			if err := grant(ctx, q, username, role, now); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// GrantRole gives an existing user one more role; one the user has already stays.
+func (a *Admin) GrantRole(ctx context.Context, username, role string) error {
+	q := db.New(a.conn)
+	if _, err := q.GetUser(ctx, username); errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("granting role %s to %s: %w", role, username, ErrUserUnknown)
+	} else if err != nil {
+		return fmt.Errorf("reading user %s: %w", username, err)
+	}
+	return grant(ctx, q, username, role, a.now().UTC())
+}
+
+func grant(ctx context.Context, q *db.Queries, username, role string, now time.Time) error {
+	exists, err := q.HasRole(ctx, role)
+	if err != nil {
+		return fmt.Errorf("reading role %s: %w", role, err)
+	}
+	if !exists {
+		return fmt.Errorf("granting role %s to %s: %w", role, username, ErrRoleUnknown)
+	}
+	if _, err := q.GrantRole(ctx, db.GrantRoleParams{Username: username, Role: role, GrantedAt: now}); err != nil {
+		return fmt.Errorf("granting role %s to %s: %w", role, username, err)
+	}
+	return nil
+}
+
+// Users returns all users, by name.
+func (a *Admin) Users(ctx context.Context) ([]User, error) {
+	rows, err := db.New(a.conn).ListUsers(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading users: %w", err)
+	}
+	users := make([]User, 0, len(rows))
+	for _, row := range rows {
+		users = append(users, User{ID: row.ID, Username: row.Username, FullName: row.FullName, Active: row.IsActive, Service: row.IsService, Roles: row.Roles})
+	}
+	return users, nil
+}
+
+// NewToken says which API token to make.
+type NewToken struct {
+	Username string
+	Name     string        // unique among the user's active tokens
+	Scopes   []string      // permissions or action:*; none = all rights of the user
+	Lifetime time.Duration // 0 = never expires; below 0 = has expired already
+}
+
+// CreateToken makes an API token and returns its secret text, which nobody can find out again, and its id.
+func (a *Admin) CreateToken(ctx context.Context, n NewToken) (secret string, id int64, err error) {
+	q, now := db.New(a.conn), a.now().UTC()
+	permissions, err := q.ListPermissions(ctx)
+	if err != nil {
+		return "", 0, fmt.Errorf("reading permissions: %w", err)
+	}
+	if wrong := meaningless(n.Scopes, permissions); len(wrong) > 0 {
+		return "", 0, fmt.Errorf("no permission is covered by the scopes %s; there are: %s", strings.Join(wrong, ", "), strings.Join(permissions, ", "))
+	}
+	if _, err := q.GetActiveToken(ctx, db.GetActiveTokenParams{Username: n.Username, Name: n.Name}); err == nil {
+		return "", 0, fmt.Errorf("creating token %s of %s: %w", n.Name, n.Username, ErrTokenExists)
+	} else if !errors.Is(err, pgx.ErrNoRows) {
+		return "", 0, fmt.Errorf("reading the tokens of %s: %w", n.Username, err)
+	}
+	text, err := NewTokenText()
+	if err != nil {
+		return "", 0, err
+	}
+	hash, prefix, err := ParseToken(text)
+	if err != nil {
+		return "", 0, fmt.Errorf("checking a new token: %w", err)
+	}
+	params := db.CreateTokenParams{Username: n.Username, Name: n.Name, TokenHash: hash.String(), Prefix: prefix, Scopes: n.Scopes, CreatedAt: now}
+	if params.Scopes == nil {
+		params.Scopes = []string{}
+	}
+	if n.Lifetime != 0 {
+		expires := now.Add(n.Lifetime).Truncate(time.Microsecond)
+		params.ExpiresAt = &expires
+	}
+	row, err := q.CreateToken(ctx, params)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", 0, fmt.Errorf("creating token %s of %s: %w", n.Name, n.Username, ErrUserUnknown)
+	}
+	if err != nil {
+		return "", 0, fmt.Errorf("creating token %s of %s: %w", n.Name, n.Username, err)
+	}
+	return text, row.ID, nil
+}
+
+// HasToken tells whether a user ever had a token of a name, expired and revoked ones included.
+func (a *Admin) HasToken(ctx context.Context, username, name string) (bool, error) {
+	had, err := db.New(a.conn).HasToken(ctx, db.HasTokenParams{Username: username, Name: name})
+	if err != nil {
+		return false, fmt.Errorf("reading the tokens of %s: %w", username, err)
+	}
+	return had, nil
+}
+
+// Tokens returns the tokens of a user, or of all users when the name is empty.
+func (a *Admin) Tokens(ctx context.Context, username string) ([]Token, error) {
+	var filter *string
+	if username != "" {
+		filter = &username
+	}
+	rows, err := db.New(a.conn).ListTokens(ctx, filter)
+	if err != nil {
+		return nil, fmt.Errorf("reading tokens: %w", err)
+	}
+	tokens := make([]Token, 0, len(rows))
+	for _, row := range rows {
+		tokens = append(tokens, Token(row))
+	}
+	return tokens, nil
+}
+
+// RevokeToken ends a token for good. A site stops accepting it once its replica shows that, at most 30 s later.
+func (a *Admin) RevokeToken(ctx context.Context, id int64) error {
+	revoked, err := db.New(a.conn).RevokeToken(ctx, db.RevokeTokenParams{ID: id, RevokedAt: a.now().UTC()})
+	if err != nil {
+		return fmt.Errorf("revoking token %d: %w", id, err)
+	}
+	if revoked == 0 {
+		return fmt.Errorf("revoking token %d: %w", id, ErrTokenGone)
+	}
+	return nil
+}
+
+// TokenID returns the id of a user's active token by its name.
+func (a *Admin) TokenID(ctx context.Context, username, name string) (int64, error) {
+	row, err := db.New(a.conn).GetActiveToken(ctx, db.GetActiveTokenParams{Username: username, Name: name})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, fmt.Errorf("token %s of %s: %w", name, username, ErrTokenGone)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading token %s of %s: %w", name, username, err)
+	}
+	return row.ID, nil
+}
+
+// AddSigningKey publishes the public part of a site's signing key and retires its predecessors.
+func (a *Admin) AddSigningKey(ctx context.Context, site, kid, publicKey string) error {
+	if err := db.New(a.conn).AddSigningKey(ctx, db.AddSigningKeyParams{Kid: kid, Site: site, PublicKey: publicKey, CreatedAt: a.now().UTC()}); err != nil {
+		return fmt.Errorf("publishing signing key %s: %w", kid, err)
+	}
+	return nil
+}

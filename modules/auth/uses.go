@@ -1,0 +1,114 @@
+package auth
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/opsdb/opsdb/modules/auth/internal/db"
+)
+
+// Uses counts uses of tokens in memory. Who must know them gets them in batches, never per request.
+type Uses struct {
+	mu     sync.Mutex
+	counts map[int64]TokenUse
+}
+
+// TokenUse is how often a token was used since the last batch, and when for the last time.
+type TokenUse struct {
+	TokenID int64
+	Uses    int64
+	Last    time.Time
+}
+
+// UseSink keeps counted uses for good.
+type UseSink interface {
+	// AddUses adds a batch to what is stored; after an error the batch is tried again with the next one.
+	AddUses(ctx context.Context, uses []TokenUse) error
+}
+
+// NewUses returns an empty count.
+func NewUses() *Uses { return &Uses{counts: map[int64]TokenUse{}} }
+
+// Count notes one use of a token.
+func (u *Uses) Count(tokenID int64, at time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.add(TokenUse{TokenID: tokenID, Uses: 1, Last: at})
+}
+
+func (u *Uses) add(use TokenUse) {
+	sum := u.counts[use.TokenID]
+	sum.TokenID = use.TokenID
+	sum.Uses += use.Uses
+	if use.Last.After(sum.Last) {
+		sum.Last = use.Last
+	}
+	u.counts[use.TokenID] = sum
+}
+
+// Run hands what was counted to sink every interval until ctx ends, and once more then.
+func (u *Uses) Run(ctx context.Context, sink UseSink, interval time.Duration, logger *slog.Logger) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			if err := u.Flush(ctx, sink); err != nil {
+				logger.WarnContext(ctx, "uses of tokens are not stored yet", "error", err)
+			}
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			if err := u.Flush(last, sink); err != nil {
+				logger.WarnContext(ctx, "the last uses of tokens are lost", "error", err)
+			}
+			return
+		}
+	}
+}
+
+// Flush hands what was counted to sink. After an error nothing is lost: it goes with the next flush.
+func (u *Uses) Flush(ctx context.Context, sink UseSink) error {
+	u.mu.Lock()
+	batch := make([]TokenUse, 0, len(u.counts))
+	for _, use := range u.counts {
+		batch = append(batch, use)
+	}
+	clear(u.counts)
+	u.mu.Unlock()
+	if len(batch) == 0 {
+		return nil
+	}
+	if err := sink.AddUses(ctx, batch); err != nil {
+		u.mu.Lock()
+		for _, use := range batch {
+			u.add(use)
+		}
+		u.mu.Unlock()
+		return err
+	}
+	return nil
+}
+
+// UseTable is the UseSink of the main site: the columns usage_count and last_used_at of api_token.
+type UseTable struct{ db db.DBTX }
+
+// NewUseTable returns the sink that writes to the primary.
+func NewUseTable(primary db.DBTX) UseTable { return UseTable{primary} }
+
+// AddUses implements UseSink with one statement.
+func (t UseTable) AddUses(ctx context.Context, uses []TokenUse) error {
+	params := db.CountTokenUsesParams{}
+	for _, use := range uses {
+		params.ID = append(params.ID, use.TokenID)
+		params.Uses = append(params.Uses, use.Uses)
+		params.LastUsedAt = append(params.LastUsedAt, use.Last.UTC())
+	}
+	if err := db.New(t.db).CountTokenUses(ctx, params); err != nil {
+		return fmt.Errorf("storing uses of %d tokens: %w", len(uses), err)
+	}
+	return nil
+}

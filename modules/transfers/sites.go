@@ -1,0 +1,44 @@
+package transfers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/opsdb/opsdb/modules/transfers/internal/db"
+)
+
+// NewSite says which site to add.
+type NewSite struct {
+	ShortName    string // SITE_NAME, never to be changed
+	Name         string
+	Location     string
+	Main         bool
+	LatitudeDeg  *float64
+	LongitudeDeg *float64
+}
+
+// AddSite adds a site to the primary behind conn, together with the row that numbers its commits, and tells whether
+// it was missing. A site of that short name stays as it is.
+func AddSite(ctx context.Context, conn interface {
+	Begin(ctx context.Context) (pgx.Tx, error)
+}, site NewSite) (added bool, err error) {
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		q := db.New(tx)
+		rows, err := q.AddSite(ctx, db.AddSiteParams{
+			Name: site.Name, ShortName: site.ShortName, Location: site.Location, IsMain: site.Main,
+			LatitudeDeg: site.LatitudeDeg, LongitudeDeg: site.LongitudeDeg, CreatedAt: time.Now().UTC(),
+		})
+		if err != nil {
+			return err
+		}
+		added = rows == 1
+		return q.AddSiteStatus(ctx, site.ShortName)
+	})
+	if err != nil {
+		return false, fmt.Errorf("adding site %s: %w", site.ShortName, err)
+	}
+	return added, nil
+}
