@@ -195,8 +195,7 @@ func (s *Stack) settings(p *Postgres) string {
 		"wal_receiver_timeout = 20s",
 		"wal_sender_timeout = 20s",
 		"wal_retrieve_retry_interval = 100ms", // back at once after a cut
-		"max_wal_size = 1GB",
-		"wal_log_hints = on", // lets pg_rewind work
+		"wal_log_hints = on",                  // lets pg_rewind work
 		"synchronous_commit = on",
 		"log_timezone = 'UTC'",
 		"timezone = 'UTC'",
@@ -207,7 +206,7 @@ func (s *Stack) settings(p *Postgres) string {
 	}
 	if !s.options.Durable {
 		// Survives the death of any process, not of the machine.
-		lines = append(lines, "fsync = off", "full_page_writes = on")
+		lines = append(lines, "fsync = off", "full_page_writes = on", "max_wal_size = 256MB")
 	}
 	if p == s.Replica {
 		conninfo := fmt.Sprintf("host=127.0.0.1 port=%d user=%s password=%s application_name=%s sslmode=disable",

@@ -20,6 +20,8 @@ type Options struct {
 	// Dir holds everything the stack keeps; it need not exist. Empty is a new
 	// temporary folder. A folder that an earlier stack kept is used again.
 	Dir string
+	// TempDir is where to make temporary folders; empty is the system's.
+	TempDir string
 	// Keep leaves the data when the stack is closed.
 	Keep bool
 	// PortBase makes the ports of the stack PortBase, PortBase+1, …; 0 picks free ones.
@@ -74,7 +76,12 @@ type secrets struct {
 	Roles       roleSecrets `json:"roles"`
 }
 
-const stateFile = "sandbox.json"
+// Files beside the data: the first marks a folder that can be started again,
+// the second is locked while a stack runs there.
+const (
+	stateFile = "sandbox.json"
+	lockFile  = "lock"
+)
 
 // Start makes a stack, or starts one that was kept, and returns when
 // everything answers. Missing programs are a *MissingError.
@@ -166,7 +173,7 @@ func (s *Stack) startRedis(ctx context.Context) error {
 func (s *Stack) prepareDir() error {
 	dir := s.options.Dir
 	if dir == "" {
-		made, err := s.tempDir()
+		made, err := s.owner.tempDir(s.options)
 		if err != nil {
 			return err
 		}
@@ -195,7 +202,7 @@ func (s *Stack) prepareDir() error {
 	if s.Fresh && len(entries) > 0 {
 		return fmt.Errorf("%s is not empty, and no stack was kept there", dir)
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
@@ -205,23 +212,6 @@ func (s *Stack) prepareDir() error {
 		return fmt.Errorf("%s is in use by another stack", dir)
 	}
 	return s.prepareServers()
-}
-
-// tempDir makes a folder that the servers' user can reach: TMPDIR may be private.
-func (s *Stack) tempDir() (string, error) {
-	for _, parent := range []string{os.TempDir(), "/tmp", "/var/tmp"} {
-		if !s.owner.reaches(parent) {
-			continue
-		}
-		dir, err := os.MkdirTemp(parent, "opsdb-")
-		if err != nil {
-			continue
-		}
-		// A name known to nobody and mode 0700 inside; passing through is all
-		// that others may do here.
-		return dir, os.Chmod(dir, 0o711)
-	}
-	return "", errors.New("no temporary folder that the servers' user can reach")
 }
 
 // prepareServers makes the folder of the servers' data: below Dir, or, when
@@ -240,7 +230,8 @@ func (s *Stack) prepareServers() error {
 		return nil
 	}
 	if !s.owner.reaches(s.Dir) {
-		elsewhere, err := s.tempDir()
+		// Without a lock of its own it must not look abandoned.
+		elsewhere, err := s.owner.tempDir(Options{Keep: true})
 		if err != nil {
 			return err
 		}

@@ -221,3 +221,45 @@ func TestAProgramIsSupervisedAndItsPidsAreTold(t *testing.T) {
 		t.Error("nobody was told about the new pid")
 	}
 }
+
+func TestAFolderThatTheServersCannotReachWorks(t *testing.T) {
+	// As root, the servers run as another user, who cannot pass this one.
+	private := filepath.Join(t.TempDir(), "private")
+	if err := os.Mkdir(private, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(private, "stack")
+	_, s := start(t, Options{Dir: dir})
+	servers := s.servers
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{dir, servers} {
+		if _, err := os.Stat(path); !os.IsNotExist(err) {
+			t.Errorf("%s is still there: %v", path, err)
+		}
+	}
+}
+
+func TestAbandonedFoldersAreSweptAndOthersAreNot(t *testing.T) {
+	parent := t.TempDir()
+	if err := os.Chmod(parent, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"opsdb-run-dead", "opsdb-run-new", "opsdb-kept"} {
+		if err := os.Mkdir(filepath.Join(parent, name), 0o711); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"opsdb-run-dead", "opsdb-kept"} {
+		if err := os.WriteFile(filepath.Join(parent, name, lockFile), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sweep(parent)
+	for name, want := range map[string]bool{"opsdb-run-dead": false, "opsdb-run-new": true, "opsdb-kept": true} {
+		if _, err := os.Stat(filepath.Join(parent, name)); (err == nil) != want {
+			t.Errorf("%s is there: %v, want %v", name, err == nil, want)
+		}
+	}
+}

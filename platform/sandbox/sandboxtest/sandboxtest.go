@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -246,22 +245,60 @@ func (s *sharedStack) close() error {
 // stack is a sandbox with templates to clone.
 type stack struct {
 	*sandbox.Stack
+	// Kept open, because every test needs both once or twice.
+	primary, replica *pgxpool.Pool
+
 	mu        sync.Mutex
-	templates map[string]bool
+	templates map[string]template
 	count     atomic.Int64
 	redis     []int // databases of Redis that are free
 }
 
 func start(ctx context.Context, options sandbox.Options) (*stack, error) {
+	if options.Dir == "" {
+		options.TempDir = memoryDir()
+	}
 	inner, err := sandbox.Start(ctx, options)
 	if err != nil {
 		return nil, err
 	}
-	s := &stack{Stack: inner, templates: map[string]bool{}}
+	s := &stack{Stack: inner, templates: map[string]template{}}
 	for n := range sandbox.RedisDatabases {
 		s.redis = append(s.redis, n)
 	}
+	var atPrimary, atReplica error
+	s.primary, atPrimary = pgxpool.New(ctx, s.Stack.Primary.URL("postgres"))
+	s.replica, atReplica = pgxpool.New(ctx, s.Stack.Replica.URL("postgres"))
+	if err := errors.Join(atPrimary, atReplica); err != nil {
+		return nil, errors.Join(err, inner.Close())
+	}
 	return s, nil
+}
+
+// Close ends the stack.
+func (s *stack) Close() error {
+	s.primary.Close()
+	s.replica.Close()
+	return s.Stack.Close()
+}
+
+// waitForReplay is Stack.WaitForReplay over the open connections.
+func (s *stack) waitForReplay(ctx context.Context) error {
+	var lsn string
+	if err := s.primary.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&lsn); err != nil {
+		return err
+	}
+	for {
+		var reached bool
+		if err := s.replica.QueryRow(ctx, "SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", lsn).Scan(&reached); err != nil || reached {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
 }
 
 // pair clones a database for a test.
@@ -274,19 +311,22 @@ func (s *stack) pair(t testing.TB, options []Option) *Pair {
 		t.Fatalf("making the template database: %v", err)
 	}
 	database := fmt.Sprintf("test_%d", s.count.Add(1))
-	if err := s.Primary.Exec(ctx, "postgres", "CREATE DATABASE "+database+" TEMPLATE "+template); err != nil {
+	if _, err := s.primary.Exec(ctx, "CREATE DATABASE "+database+" TEMPLATE "+template.name); err != nil {
 		t.Fatalf("cloning a database: %v", err)
 	}
 	redis := s.takeRedis(t)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		err := s.Primary.Exec(ctx, "postgres", "DROP DATABASE "+database+" WITH (FORCE)")
+		_, err := s.primary.Exec(ctx, "DROP DATABASE "+database+" WITH (FORCE)")
 		if err := errors.Join(err, s.giveRedis(ctx, redis)); err != nil {
 			t.Errorf("cleaning up: %v", err)
 		}
 	})
-	return s.describe(ctx, t, database, redis)
+	if err := s.waitForReplay(ctx); err != nil {
+		t.Fatalf("waiting for the database at the replica: %v", err)
+	}
+	return s.describe(template, database, redis)
 }
 
 // private uses the only database of a private stack.
@@ -294,34 +334,28 @@ func (s *stack) private(t testing.TB, options []Option) *Pair {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	database, err := s.template(ctx, options)
+	template, err := s.template(ctx, options)
 	if err != nil {
 		t.Fatalf("migrating: %v", err)
 	}
-	return s.describe(ctx, t, database, 0)
-}
-
-func (s *stack) describe(ctx context.Context, t testing.TB, database string, redis int) *Pair {
-	t.Helper()
-	if err := s.WaitForReplay(ctx); err != nil {
+	if err := s.waitForReplay(ctx); err != nil {
 		t.Fatalf("waiting for the database at the replica: %v", err)
 	}
-	p := &Pair{
+	// A test that crashes servers does not want to see connections die that it
+	// did not open.
+	s.primary.Reset()
+	s.replica.Reset()
+	return s.describe(template, template.name, 0)
+}
+
+func (s *stack) describe(template template, database string, redis int) *Pair {
+	return &Pair{
 		Stack: s.Stack, Database: database, Site: SecondarySite,
-		MainURL: s.Primary.URL(database), LinkURL: s.LinkURL(database), ReplicaURL: s.Stack.Replica.URL(database),
-		MainRoleURL: s.Stack.MainURL(database), ProcessorURL: s.Stack.ProcessorURL(database), ReaderURL: s.Stack.ReaderURL(database),
+		MainURL: s.Stack.Primary.URL(database), LinkURL: s.LinkURL(database), ReplicaURL: s.Stack.Replica.URL(database),
+		MainRoleURL: s.Stack.MainURL(database), ProcessorURL: s.ProcessorURL(database), ReaderURL: s.ReaderURL(database),
 		RedisURL: s.Redis.DatabaseURL(redis),
+		SiteID:   template.siteID, MainSiteID: template.mainSiteID,
 	}
-	conn, err := pgx.Connect(ctx, p.MainURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	row := conn.QueryRow(ctx, `SELECT (SELECT id FROM site WHERE short_name = $1), (SELECT id FROM site WHERE short_name = $2)`,
-		SecondarySite, MainSite)
-	if err := errors.Join(row.Scan(&p.SiteID, &p.MainSiteID), conn.Close(ctx)); err != nil {
-		t.Fatalf("looking up the sites: %v", err)
-	}
-	return p
 }
 
 func (s *stack) takeRedis(t testing.TB) int {
@@ -346,31 +380,4 @@ func (s *stack) giveRedis(ctx context.Context, n int) error {
 		s.redis = append(s.redis, n)
 	}
 	return nil
-}
-
-// template makes, once, the database that others are cloned from. Its name
-// carries a hash of the migrations.
-func (s *stack) template(ctx context.Context, options []Option) (string, error) {
-	var w want
-	for _, option := range options {
-		option(&w)
-	}
-	name, err := sandbox.MigrationsHash()
-	if err != nil {
-		return "", err
-	}
-	name = "template_" + strings.ToLower(name)
-	if w.seeded {
-		name += "_seeded"
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.templates[name] {
-		return name, nil
-	}
-	if err := s.makeTemplate(ctx, name, w); err != nil {
-		return "", err
-	}
-	s.templates[name] = true
-	return name, nil
 }

@@ -7,27 +7,68 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/opsdb/opsdb/platform/sandbox"
 	"github.com/opsdb/opsdb/sql/demo"
 )
 
-// makeTemplate creates a database, migrates it, gives the roles their
-// rights, and puts both sites into it.
-func (s *stack) makeTemplate(ctx context.Context, name string, w want) error {
-	if err := s.Primary.Exec(ctx, "postgres", "CREATE DATABASE "+name); err != nil {
-		return err
+// template is a migrated database that others are cloned from.
+type template struct {
+	name               string
+	siteID, mainSiteID int64
+}
+
+// template makes, once, the database that others are cloned from. Its name
+// carries a hash of the migrations.
+func (s *stack) template(ctx context.Context, options []Option) (template, error) {
+	var w want
+	for _, option := range options {
+		option(&w)
+	}
+	hash, err := sandbox.MigrationsHash()
+	if err != nil {
+		return template{}, err
+	}
+	name := "template_" + hash
+	if w.seeded {
+		name += "_seeded"
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known, ok := s.templates[name]; ok {
+		return known, nil
+	}
+	made, err := s.makeTemplate(ctx, name, w)
+	if err != nil {
+		return template{}, err
+	}
+	s.templates[name] = made
+	return made, nil
+}
+
+// makeTemplate creates a database, migrates it, gives the roles their rights,
+// and puts both sites into it.
+func (s *stack) makeTemplate(ctx context.Context, name string, w want) (template, error) {
+	if _, err := s.primary.Exec(ctx, "CREATE DATABASE "+name); err != nil {
+		return template{}, err
 	}
 	if err := s.Migrate(ctx, name); err != nil {
-		return err
+		return template{}, err
 	}
 	if err := s.Grant(ctx, name); err != nil {
-		return err
+		return template{}, err
 	}
-	conn, err := pgx.Connect(ctx, s.Primary.URL(name))
+	conn, err := pgx.Connect(ctx, s.Stack.Primary.URL(name))
 	if err != nil {
-		return err
+		return template{}, err
+	}
+	made := template{name: name}
+	err = fill(ctx, conn, w)
+	if err == nil {
+		err = conn.QueryRow(ctx, `SELECT (SELECT id FROM site WHERE short_name = $1), (SELECT id FROM site WHERE short_name = $2)`,
+			SecondarySite, MainSite).Scan(&made.siteID, &made.mainSiteID)
 	}
 	// An open connection would make the template impossible to clone.
-	return errors.Join(fill(ctx, conn, w), conn.Close(ctx))
+	return made, errors.Join(err, conn.Close(ctx))
 }
 
 func fill(ctx context.Context, conn *pgx.Conn, w want) error {
