@@ -1,0 +1,369 @@
+package pending
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/opsdb/opsdb/platform/rdb"
+)
+
+const (
+	// readCount bounds what one round trip of a catch-up brings.
+	readCount = 256
+	// changeCount bounds the changes of state of one round trip.
+	changeCount = 1000
+	// loadCount bounds one page of a reload.
+	loadCount = 500
+	// catchUpLimit bounds one catch-up as a whole, a reload of many transactions
+	// included.
+	catchUpLimit = 60 * time.Second
+)
+
+// sharing lets concurrent requests share one exchange with Redis. A request
+// never joins the exchange that is under way, which may have read before the
+// request came and would miss what was accepted in between, but the next one.
+type sharing struct {
+	mu      sync.Mutex
+	running bool
+	next    *shared
+}
+
+type shared struct {
+	done chan struct{}
+	view View
+	err  error
+}
+
+// CatchUp brings the view of this process up to everything any process had
+// stored when CatchUp was called, and returns it. Concurrent calls share one
+// round trip. A Redis that was restarted is put back first. The error is
+// pending-unavailable, or ctx's.
+func (s *Store) CatchUp(ctx context.Context) (View, error) {
+	s.sharing.mu.Lock()
+	mine := s.sharing.next
+	if mine == nil {
+		mine = &shared{done: make(chan struct{})}
+		s.sharing.next = mine
+	}
+	lead := !s.sharing.running
+	if lead {
+		s.sharing.running = true
+		s.sharing.next = nil
+	}
+	s.sharing.mu.Unlock()
+	if lead {
+		s.lead(ctx, mine)
+		return mine.view, mine.err
+	}
+	select {
+	case <-mine.done:
+		return mine.view, mine.err
+	case <-ctx.Done():
+		return View{}, ctx.Err()
+	}
+}
+
+// lead runs one exchange, then hands over to whoever waits for the next.
+func (s *Store) lead(ctx context.Context, call *shared) {
+	// The others who wait must not fail because the one who leads went away.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), catchUpLimit)
+	call.view, call.err = s.catchUp(ctx)
+	cancel()
+	close(call.done)
+	s.sharing.mu.Lock()
+	next := s.sharing.next
+	s.sharing.next = nil
+	s.sharing.running = next != nil
+	s.sharing.mu.Unlock()
+	if next != nil {
+		go s.lead(context.WithoutCancel(ctx), next)
+	}
+}
+
+// news is what one exchange brought.
+type news struct {
+	load              string
+	seq, change       int64
+	swept             int64
+	paused            bool
+	entries           []redis.XMessage
+	changes           []redis.XMessage
+	entriesCut, short bool // more entries follow; fewer than the counters say
+}
+
+func (s *Store) catchUp(ctx context.Context) (View, error) {
+	v, err := s.exchange(ctx)
+	if err != nil {
+		s.setStatus(func(st *Status) { st.Reachable, st.Err = false, err })
+		return View{}, s.unavailable("catching up with the buffer", err)
+	}
+	if st := s.status.Load(); !st.Reachable {
+		s.setStatus(func(st *Status) { st.Reachable, st.Err = true, nil })
+	}
+	return v, nil
+}
+
+// exchange reads until the view holds all that Redis held at one moment.
+func (s *Store) exchange(ctx context.Context) (View, error) {
+	reloaded := false
+	for {
+		s.mu.Lock()
+		load, seq, change := s.state.Load, s.state.LastSeq, s.state.LastChange
+		s.mu.Unlock()
+		if load == "" {
+			if err := s.reload(ctx); err != nil {
+				return View{}, err
+			}
+			reloaded = true
+			continue
+		}
+		n, err := s.read(ctx, seq, change)
+		if err != nil {
+			return View{}, err
+		}
+		if n.load == load && n.seq >= seq && n.change >= change && !(n.short && !reloaded) {
+			v, done, ok := s.apply(n)
+			if done {
+				return v, nil
+			}
+			if ok {
+				continue
+			}
+		}
+		// Another Redis, one that has forgotten something, or a missing change.
+		if err := s.reload(ctx); err != nil {
+			return View{}, err
+		}
+		reloaded = true
+	}
+}
+
+// read asks for everything after our positions. One MULTI: `swept` must belong
+// to the view, or rows could be missing from both it and an old snapshot.
+func (s *Store) read(ctx context.Context, seq, change int64) (news, error) {
+	var counters *redis.SliceCmd
+	var entries, changes *redis.XStreamSliceCmd
+	_, err := s.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		counters = p.MGet(ctx, s.prefix+"load", s.prefix+"seq", s.prefix+"change", s.prefix+"swept", s.prefix+"paused")
+		entries = p.XRead(ctx, &redis.XReadArgs{Streams: []string{s.prefix + "transactions", fmt.Sprintf("%d-0", seq)}, Count: readCount, Block: -1})
+		changes = p.XRead(ctx, &redis.XReadArgs{Streams: []string{s.prefix + "changes", fmt.Sprintf("%d-0", change)}, Count: changeCount, Block: -1})
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return news{}, err
+	}
+	c, err := counters.Result()
+	if err != nil {
+		return news{}, err
+	}
+	n := news{seq: number(c[1]), change: number(c[2]), swept: number(c[3]), paused: c[4] != nil}
+	n.load, _ = c[0].(string)
+	n.entries, n.changes = messages(entries), messages(changes)
+	n.entriesCut = len(n.entries) == readCount
+	if !n.entriesCut && n.seq > seq {
+		last := int64(0)
+		if len(n.entries) > 0 {
+			if last, err = idNumber(n.entries[len(n.entries)-1].ID); err != nil {
+				return news{}, err
+			}
+		}
+		n.short = last < n.seq
+	}
+	return n, nil
+}
+
+func messages(c *redis.XStreamSliceCmd) []redis.XMessage {
+	if v := c.Val(); len(v) > 0 {
+		return v[0].Messages
+	}
+	return nil
+}
+
+// apply brings news into the view. done: the view is complete. ok is false when
+// everything must be read anew.
+func (s *Store) apply(n news) (v View, done, ok bool) {
+	// Decoding is the slow part and needs no lock: only one exchange runs.
+	txs, err := s.decodeAll(n.entries)
+	if err != nil {
+		s.log.Error("a stored transaction cannot be read", "error", err)
+		return View{}, false, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.state
+	quiet := len(txs) == 0 && len(n.changes) == 0 && st.Swept == n.swept && st.Paused == n.paused
+	for _, t := range txs {
+		if t.Seq > st.LastSeq {
+			st.insert(t)
+			st.LastSeq = t.Seq
+		}
+	}
+	st.advance()
+	if n.entriesCut {
+		// Changes may be about transactions that are still to come.
+		s.touched()
+		return View{}, false, true
+	}
+	st.LastSeq = max(st.LastSeq, n.seq)
+	for _, m := range n.changes {
+		number, err := idNumber(m.ID)
+		if err != nil || number != st.LastChange+1 || !st.follow(m.Values) {
+			return View{}, false, false
+		}
+		st.LastChange = number
+	}
+	st.Swept, st.Paused = n.swept, n.paused
+	if !quiet {
+		s.touched()
+	}
+	if st.LastChange < n.change {
+		// Either more follow, or some are missing: then the next read begins with
+		// a gap.
+		return View{}, false, len(n.changes) > 0
+	}
+	return s.current(), true, true
+}
+
+func (s *Store) decodeAll(list []redis.XMessage) ([]*Tx, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	out := make([]*Tx, 0, len(list))
+	reader := &state{decoder: s.opts.Decoder, names: s.names}
+	for _, m := range list {
+		e, err := entryOf(m)
+		if err != nil {
+			return nil, err
+		}
+		s.mu.Lock()
+		_, have := s.state.sets.all.Get(&Tx{Seq: e.seq})
+		s.mu.Unlock()
+		if have {
+			continue // our own
+		}
+		out = append(out, reader.read(e.seq, e.head, e.body))
+	}
+	return out, nil
+}
+
+// reload reads everything anew: counters and sets in one moment, then the
+// stream in pages. What happened since that moment follows from `changes`.
+func (s *Store) reload(ctx context.Context) error {
+	started := time.Now()
+	if _, err := s.putBack(ctx, s.client); err != nil {
+		return err
+	}
+	// A restarted Redis may have other settings than the one before.
+	if err := s.checkDurability(ctx); err != nil {
+		s.log.ErrorContext(ctx, "the buffer's Redis is not as it must be", "error", err)
+	}
+	s.mu.Lock()
+	before := s.state.LastSeq
+	s.mu.Unlock()
+	st := newState(s.opts.Tables, s.opts.Decoder)
+	sets, err := s.loadSets(ctx, st)
+	if err != nil {
+		return err
+	}
+	from := "-"
+	for {
+		page, err := s.client.XRangeN(ctx, s.prefix+"transactions", from, "+", loadCount).Result()
+		if err != nil {
+			return fmt.Errorf("loading the pending transactions: %w", err)
+		}
+		for _, m := range page {
+			e, err := entryOf(m)
+			if err != nil {
+				return err
+			}
+			if e.seq > st.LastSeq || sets.left[e.seq] {
+				continue
+			}
+			t := st.read(e.seq, e.head, e.body)
+			sets.settle(t)
+			st.insert(t)
+		}
+		if len(page) < loadCount {
+			break
+		}
+		from = "(" + page[len(page)-1].ID
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.state; old.Load == st.Load && before <= st.LastSeq {
+		// Own transactions accepted meanwhile stay visible.
+		old.sets.all.Ascend(&Tx{Seq: st.LastSeq + 1}, func(t *Tx) bool {
+			st.insert(t)
+			return true
+		})
+		st.advance()
+	}
+	s.state, s.last = st, View{}
+	s.touched()
+	s.log.InfoContext(ctx, "the pending transactions were loaded", "transactions", st.sets.all.Len(), "took", time.Since(started))
+	return nil
+}
+
+// follower wakes this process when another one changes something.
+type follower struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	client *rdb.Client
+}
+
+// followPause spaces the follower's reads: own writes wake it too, and under
+// load one wake for many is enough.
+const followPause = 2 * time.Millisecond
+
+func (s *Store) follow() *follower {
+	ctx, cancel := context.WithCancel(context.Background())
+	f := &follower{cancel: cancel, done: make(chan struct{}), client: s.client.Fork("opsdb-follower")}
+	go func() {
+		defer close(f.done)
+		s.followLoop(ctx, f.client)
+	}()
+	return f
+}
+
+func (f *follower) stop() error {
+	f.cancel()
+	err := f.client.Close() // interrupts the blocking read
+	<-f.done
+	return err
+}
+
+func (s *Store) followLoop(ctx context.Context, client *rdb.Client) {
+	wait := followPause
+	for ctx.Err() == nil {
+		v := s.Current()
+		_, err := client.XRead(ctx, &redis.XReadArgs{
+			Streams: []string{s.prefix + "transactions", s.prefix + "changes", fmt.Sprintf("%d-0", v.LastSeq), fmt.Sprintf("%d-0", v.LastChange)},
+			Count:   1, Block: 5 * time.Second,
+		}).Result()
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil || errors.Is(err, redis.Nil) {
+			_, err = s.CatchUp(ctx)
+		}
+		if err == nil {
+			wait = followPause
+		} else {
+			if wait == followPause {
+				s.log.Log(ctx, slog.LevelWarn, "the buffer cannot be followed", "error", err)
+			}
+			s.setStatus(func(st *Status) { st.Reachable, st.Err = false, err })
+			wait = min(max(2*wait, 50*time.Millisecond), time.Second)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+}

@@ -1,0 +1,298 @@
+package pending
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/opsdb/opsdb/platform/problem"
+)
+
+// DBTX is what generated queries run on.
+type DBTX interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// Snapshot is what one answer is made of: the pending rows, and one snapshot of
+// the database that is not older than they are. It is valid inside the function
+// it was given to, for one goroutine.
+type Snapshot struct {
+	DB   DBTX
+	View View
+	// Batch and LastSeq are the site's row in this snapshot.
+	Batch, LastSeq int64
+	// ReplayLSN is how far the replica had replayed, empty at main.
+	ReplayLSN string
+	// OverlayUnavailable is set when the pending rows could not be read and the
+	// request wanted the replica alone.
+	OverlayUnavailable bool
+
+	settled State
+}
+
+// Reader gives answers their snapshots. At main it has no Store and nothing is
+// ever pending, so both sites read the same way.
+type Reader struct {
+	pool   *pgxpool.Pool
+	store  *Store
+	site   string
+	limits Limits
+	down   atomic.Int64 // unix nanoseconds until which the replica is not asked
+}
+
+// Limits bound the waiting of a Reader; the zero value has sensible ones.
+type Limits struct {
+	// Read bounds getting a connection and a snapshot for a read (default 2 s).
+	Read time.Duration
+	// Accept bounds the same on the accepting path (default 200 ms): a broken
+	// replica must not stop observing.
+	Accept time.Duration
+	// Check bounds the queries of one validation on that path (default 1 s).
+	Check time.Duration
+	// Remember is how long an unreachable replica is not asked again (default 1 s).
+	Remember time.Duration
+	// Behind is how long a read waits for a replica that shows less than it did
+	// (default 2 s).
+	Behind time.Duration
+}
+
+// NewReader reads from pool, the site's replica (at main: the primary). store is
+// nil at main.
+func NewReader(pool *pgxpool.Pool, store *Store, site string, l Limits) *Reader {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&l.Read, 2*time.Second)
+	def(&l.Accept, 200*time.Millisecond)
+	def(&l.Check, time.Second)
+	def(&l.Remember, time.Second)
+	def(&l.Behind, 2*time.Second)
+	return &Reader{pool: pool, store: store, site: site, limits: l}
+}
+
+type overlayOptional struct{}
+
+// WithOverlayOptional lets reads go on without the pending rows when Redis
+// cannot be reached, for requests with X-Overlay: optional.
+func WithOverlayOptional(ctx context.Context) context.Context {
+	return context.WithValue(ctx, overlayOptional{}, true)
+}
+
+// Read gives fn everything this site has acknowledged before Read was called.
+// The errors, beside fn's own, are pending-unavailable, replica-unreachable and
+// replica-behind.
+func (r *Reader) Read(ctx context.Context, fn func(ctx context.Context, s *Snapshot) error) error {
+	view, without, err := r.catchUp(ctx)
+	if err != nil {
+		return err
+	}
+	var limit <-chan time.Time
+	for {
+		// The view first, then the snapshot. The other way round a transaction
+		// could replicate and be dropped between the two, and be in neither.
+		behind, err := r.snapshot(ctx, view, without, r.limits.Read, 0, fn)
+		if !behind {
+			return err
+		}
+		if limit == nil {
+			timer := time.NewTimer(r.limits.Behind)
+			defer timer.Stop()
+			limit = timer.C
+		}
+		var changed <-chan struct{}
+		if r.store != nil {
+			changed = r.store.Watch()
+		}
+		if view, without, err = r.catchUp(ctx); err != nil {
+			return err
+		}
+		again := time.NewTimer(10 * time.Millisecond)
+		select {
+		case <-changed: // the tracker has put the rows back
+		case <-again.C: // or the replica has replayed again
+		case <-limit:
+			again.Stop()
+			return problem.ReplicaBehind.New("the site's replica shows less than it did; commit %d is missing", view.Swept)
+		case <-ctx.Done():
+			again.Stop()
+			return ctx.Err()
+		}
+		again.Stop()
+	}
+}
+
+// catchUp gives the view of a read; without is set when there is none and the
+// request does not insist.
+func (r *Reader) catchUp(ctx context.Context) (view View, without bool, err error) {
+	if r.store == nil {
+		return View{}, false, nil
+	}
+	view, err = r.store.CatchUp(ctx)
+	if err != nil && ctx.Value(overlayOptional{}) != nil && errors.Is(err, problem.PendingUnavailable) {
+		return View{}, true, nil
+	}
+	return view, false, err
+}
+
+// ReadStale is Read without asking Redis, for the accepting path only: the
+// accept script's guards notice what this process has not seen. It asks the
+// replica for no longer than Limits.Accept, and answers replica-unreachable at
+// once for a while after that failed.
+func (r *Reader) ReadStale(ctx context.Context, fn func(ctx context.Context, s *Snapshot) error) error {
+	var view View
+	if r.store != nil {
+		view = r.store.Current()
+		if view.Load == "" {
+			var err error
+			if view, err = r.store.CatchUp(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	behind, err := r.snapshot(ctx, view, false, r.limits.Accept, r.limits.Check, fn)
+	if behind {
+		return problem.ReplicaBehind.New("the site's replica shows less than it did")
+	}
+	return err
+}
+
+// PendingOnly gives the pending rows alone, for records whose create is pending
+// while the replica cannot be reached.
+func (r *Reader) PendingOnly(ctx context.Context) (View, error) {
+	view, _, err := r.catchUp(ctx)
+	return view, err
+}
+
+// snapshot runs fn on one snapshot. behind: the snapshot shows less than the
+// view expects, and fn was not called.
+func (r *Reader) snapshot(ctx context.Context, view View, without bool, limit, checks time.Duration, fn func(ctx context.Context, s *Snapshot) error) (behind bool, err error) {
+	if time.Now().UnixNano() < r.down.Load() {
+		return false, problem.ReplicaUnreachable.New("the site's replica could not be reached a moment ago")
+	}
+	conn, s, err := r.open(ctx, limit)
+	if err != nil {
+		return false, r.failed(ctx, "opening a snapshot", err)
+	}
+	defer release(conn)
+	if s.Batch < view.Swept {
+		return true, nil
+	}
+	s.View, s.OverlayUnavailable = view, without
+	if checks > 0 {
+		inner, cancel := context.WithTimeout(ctx, checks)
+		defer cancel()
+		if err = fn(inner, s); err != nil && inner.Err() != nil && ctx.Err() == nil {
+			return false, r.failed(ctx, "checking against the replica", err)
+		}
+	} else {
+		err = fn(ctx, s)
+	}
+	if err != nil && lost(err) {
+		return false, r.failed(ctx, "reading the replica", err)
+	}
+	return false, err
+}
+
+// open gets a connection and, in one round trip, begins the snapshot with the
+// site's row as its first statement.
+func (r *Reader) open(ctx context.Context, limit time.Duration) (*pgxpool.Conn, *Snapshot, error) {
+	inner, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	conn, err := r.pool.Acquire(inner)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &Snapshot{DB: conn, settled: StateReplicated}
+	if r.store == nil {
+		s.settled = StateApplied
+	}
+	if err := s.begin(inner, conn, r.site); err != nil {
+		conn.Release()
+		return nil, nil, err
+	}
+	return conn, s, nil
+}
+
+// failed turns an error of the replica into replica-unreachable, and remembers
+// it, when the replica is why it failed.
+func (r *Reader) failed(ctx context.Context, doing string, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", doing, ctx.Err())
+	}
+	if !lost(err) {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	r.down.Store(time.Now().Add(r.limits.Remember).UnixNano())
+	return &refusal{problem.ReplicaUnreachable.New("the site's replica cannot be reached"), fmt.Errorf("%s: %w", doing, err)}
+}
+
+// lost reports whether err says that the database did not answer, rather than
+// what it answered.
+func lost(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		// 57P01-57P03: shutting down, crashed, starting up; 53: no room.
+		return len(pg.Code) == 5 && (pg.Code[:3] == "57P" || pg.Code[:2] == "08" || pg.Code[:2] == "53")
+	}
+	var p *problem.Problem
+	return !errors.As(err, &p) && (errors.Is(err, context.DeadlineExceeded) || problem.ClassOf(err) == problem.Retry)
+}
+
+// release ends the snapshot without keeping the answer waiting for it; a
+// connection that does not end its transaction is closed by the pool.
+func release(conn *pgxpool.Conn) {
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if conn.Conn().PgConn().TxStatus() != 'I' && !conn.Conn().IsClosed() {
+			if _, err := conn.Exec(ctx, "COMMIT"); err != nil {
+				conn.Conn().Close(ctx)
+			}
+		}
+		conn.Release()
+	}()
+}
+
+// Page narrows to what can matter to one page of a list.
+func (s *Snapshot) Page(table string, p Page) Overlay { return s.View.page(table, p, s.LastSeq) }
+
+// Count narrows for an exact count of all rows that match p: everything that is
+// not ruled out travels, except rows that surely match; those are in Counted, to
+// be added to what the query counts.
+func (s *Snapshot) Count(table string, p Page) Overlay {
+	return s.View.every(table, p, s.LastSeq, true)
+}
+
+// All lets every row travel that p does not rule out, for queries without a
+// page.
+func (s *Snapshot) All(table string, p Page) Overlay {
+	return s.View.every(table, p, s.LastSeq, false)
+}
+
+// Rows lets the named rows travel, for details.
+func (s *Snapshot) Rows(table string, ids ...uuid.UUID) Overlay {
+	return s.View.some(table, s.LastSeq, ids)
+}
+
+// Sync is the replication state shown with a record.
+func (s *Snapshot) Sync(table string, id uuid.UUID) Sync {
+	if i, ok := s.View.index[table]; ok {
+		if r, ok := s.View.tables[i].byID.Get(&row{id: id}); ok && r.shown {
+			if t, ok := s.View.TxBySeq(r.newest()); ok {
+				return Sync{State: t.State, TransactionID: &t.ID}
+			}
+		}
+	}
+	return Sync{State: s.settled}
+}

@@ -1,0 +1,44 @@
+#!lua flags=allow-oom
+-- What a new connection learned from its claim. A number below our highest
+-- settled position means that main has lost commits: every settled transaction
+-- above it, replicated ones too, goes back before anything else is sent, to be
+-- found again or applied again. The next numbers begin above everything that was
+-- ever sent, also by a Redis that has forgotten it: hence the clock.
+-- ARGV: epoch, load, the claim's batch, its last_seq, unix time in
+-- microseconds, then the dead letters that the ledger has.
+-- Answers {batch, alarm, the seqs of a lost tail}.
+if fenced(ARGV[1], ARGV[2]) then
+  return redis.error_reply(stale)
+end
+local claim, now = tonumber(ARGV[3]), tonumber(ARGV[5])
+local batch = tonumber(redis.call('GET', p .. 'batch') or '0')
+local alarm = claim > batch and 1 or 0
+local lost = {}
+for _, seq in ipairs(redis.call('ZRANGEBYSCORE', applied, '(' .. ARGV[3], '+inf')) do
+  if redis.call('HEXISTS', discarded, seq) == 0 then
+    redis.call('ZREM', applied, seq)
+    redis.call('ZREM', replicated, seq)
+    lost[#lost + 1] = seq
+  end
+end
+put(lost)
+if #lost > 0 then
+  emit('e', 'reload')
+end
+batch = text(math.max(batch, claim, now))
+redis.call('SET', p .. 'batch', batch)
+if tonumber(redis.call('GET', p .. 'seq') or '0') < tonumber(ARGV[4]) then
+  redis.call('SET', p .. 'seq', ARGV[4])
+end
+local again, set = {}, {}
+for i = 6, #ARGV do
+  if is_dead(ARGV[i]) then
+    again[#again + 1] = ARGV[i]
+    set[ARGV[i]] = true
+  end
+end
+for _, seq in ipairs(#again > 0 and held(set) or {}) do
+  again[#again + 1] = seq
+end
+requeue(again)
+return {batch, alarm, lost}

@@ -1,0 +1,189 @@
+package pending
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Step is one typed write inside a transaction, in its stored form.
+type Step struct {
+	Kind string          `json:"kind"`
+	Data json.RawMessage `json:"data"`
+}
+
+// Transaction is one unit of work as it is stored, sent and exported. Its JSON
+// begins with the fields of the line that an operator sees in the buffer.
+type Transaction struct {
+	Seq        int64     `json:"seq"`
+	ID         uuid.UUID `json:"id"`
+	Operation  string    `json:"operation"`
+	Rows       int       `json:"rows"`
+	AcceptedAt time.Time `json:"accepted_at"`
+
+	Site           string  `json:"site"`
+	Actor          string  `json:"actor"`
+	UserID         *int64  `json:"user_id"`
+	IdempotencyKey *string `json:"idempotency_key"`
+	// RequestDigest is the digest of route and body that a repeated key must
+	// match, in hexadecimal when stored.
+	RequestDigest Digest `json:"request_digest"`
+	// ClientIDs are the created rows whose id the client chose: such a row may
+	// exist in the database already.
+	ClientIDs []uuid.UUID `json:"client_ids"`
+	// Guards are guard keys beside the rows that the steps touch, such as a
+	// package's "<execution>:<module>".
+	Guards []string `json:"guards"`
+	Steps  []Step   `json:"steps"`
+}
+
+// Digest is a binary digest, written in hexadecimal.
+type Digest []byte
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Digest) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, d), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Digest) UnmarshalText(b []byte) error {
+	out, err := hex.DecodeString(string(b))
+	if err != nil {
+		return fmt.Errorf("reading a digest: %w", err)
+	}
+	*d = out
+	return nil
+}
+
+// head and body are the two halves of a stored transaction without the outer
+// braces and without seq. The line in the buffer is {"seq":N,<head>}, the whole
+// is {"seq":N,<head>,<body>}: scripts put both together without knowing JSON.
+type head struct {
+	ID         uuid.UUID `json:"id"`
+	Operation  string    `json:"operation"`
+	Rows       int       `json:"rows"`
+	AcceptedAt time.Time `json:"accepted_at"`
+}
+
+type body struct {
+	Site           string      `json:"site"`
+	Actor          string      `json:"actor"`
+	UserID         *int64      `json:"user_id"`
+	IdempotencyKey *string     `json:"idempotency_key"`
+	RequestDigest  Digest      `json:"request_digest"`
+	ClientIDs      []uuid.UUID `json:"client_ids"`
+	Guards         []string    `json:"guards"`
+	Steps          []Step      `json:"steps"`
+}
+
+// encode gives head and body of t, in memory of their own.
+func encode(t *Transaction) (h, b []byte, err error) {
+	if h, err = json.Marshal(head{t.ID, t.Operation, t.Rows, t.AcceptedAt.UTC()}); err != nil {
+		return nil, nil, fmt.Errorf("encoding transaction %s: %w", t.ID, err)
+	}
+	w := body{t.Site, t.Actor, t.UserID, t.IdempotencyKey, t.RequestDigest, t.ClientIDs, t.Guards, t.Steps}
+	if w.ClientIDs == nil {
+		w.ClientIDs = []uuid.UUID{}
+	}
+	if w.Guards == nil {
+		w.Guards = []string{}
+	}
+	if w.Steps == nil {
+		w.Steps = []Step{}
+	}
+	if b, err = json.Marshal(w); err != nil {
+		return nil, nil, fmt.Errorf("encoding transaction %s: %w", t.ID, err)
+	}
+	return h[1 : len(h)-1], b[1 : len(b)-1], nil
+}
+
+// JSON is the whole transaction as it is exported and shown to an operator.
+func (t *Tx) JSON() json.RawMessage {
+	out := make([]byte, 0, len(t.head)+len(t.body)+32)
+	out = strconv.AppendInt(append(out, `{"seq":`...), t.Seq, 10)
+	out = append(append(out, ','), t.head...)
+	out = append(append(out, ','), t.body...)
+	return append(out, '}')
+}
+
+// decode reads a stored transaction; the steps' data alias body.
+func decode(seq int64, h, b []byte) (*Transaction, error) {
+	t := &Transaction{Seq: seq}
+	if err := eachField(h, t.headField); err != nil {
+		return nil, fmt.Errorf("reading transaction %d: %w", seq, err)
+	}
+	if err := eachField(b, t.bodyField); err != nil {
+		return nil, fmt.Errorf("reading transaction %d: %w", seq, err)
+	}
+	if t.ID == uuid.Nil {
+		return nil, fmt.Errorf("reading transaction %d: it has no id", seq)
+	}
+	return t, nil
+}
+
+func (t *Transaction) headField(name, v []byte) error {
+	switch string(name) {
+	case "id":
+		return json.Unmarshal(v, &t.ID)
+	case "operation":
+		return json.Unmarshal(v, &t.Operation)
+	case "rows":
+		return json.Unmarshal(v, &t.Rows)
+	case "accepted_at":
+		return json.Unmarshal(v, &t.AcceptedAt)
+	}
+	return nil
+}
+
+func (t *Transaction) bodyField(name, v []byte) error {
+	switch string(name) {
+	case "site":
+		return json.Unmarshal(v, &t.Site)
+	case "actor":
+		return json.Unmarshal(v, &t.Actor)
+	case "user_id":
+		return json.Unmarshal(v, &t.UserID)
+	case "idempotency_key":
+		return json.Unmarshal(v, &t.IdempotencyKey)
+	case "request_digest":
+		return json.Unmarshal(v, &t.RequestDigest)
+	case "client_ids":
+		return json.Unmarshal(v, &t.ClientIDs)
+	case "guards":
+		return json.Unmarshal(v, &t.Guards)
+	case "steps":
+		return eachElement(v, func(e []byte) error {
+			var s Step
+			if err := eachField(inside(e), func(name, v []byte) error {
+				switch string(name) {
+				case "kind":
+					return json.Unmarshal(v, &s.Kind)
+				case "data":
+					s.Data = v
+				}
+				return nil
+			}); err != nil {
+				return err
+			}
+			t.Steps = append(t.Steps, s)
+			return nil
+		})
+	}
+	return nil
+}
+
+// idempotencyField is the field of a transaction in the hash `idempotency`: a
+// digest of actor and key, or of the id when the client sent no key. The id is
+// kept there too, so that a repeated script finds what it did the first time.
+func idempotencyField(actor string, key *string, id uuid.UUID) string {
+	h := sha256.New()
+	if key != nil {
+		h.Write([]byte(actor + "\x00" + *key))
+	} else {
+		h.Write(append([]byte("\x00\x00"), id[:]...))
+	}
+	return string(h.Sum(nil)[:16])
+}

@@ -1,0 +1,250 @@
+package pending
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/tidwall/btree"
+)
+
+// View is what one process knows of the pending transactions at one moment. It
+// never changes and costs nothing to keep or to copy. The zero View holds
+// nothing.
+type View struct {
+	// Load names the life of Redis that this view belongs to. Scripts given
+	// another one do nothing.
+	Load string
+	// LastSeq: every transaction up to it was seen. Transactions this process
+	// accepted itself may be in the view beyond it.
+	LastSeq int64
+	// LastChange is the number of the last change of state seen.
+	LastChange int64
+	// Swept is the highest commit number whose pending rows were dropped: a
+	// snapshot whose site row is below it shows less than this view expects.
+	Swept int64
+	// Paused is set while an operator has stopped the draining.
+	Paused bool
+
+	sets   *sets
+	tables []*rows
+	index  map[string]int // table name → tables, shared and never changed
+}
+
+// sets hold the transactions of a view, by what they are looked up by.
+type sets struct {
+	all      *btree.BTreeG[*Tx] // by seq
+	ids      *btree.BTreeG[*Tx] // by id
+	buffered *btree.BTreeG[*Tx] // by seq
+	applied  *btree.BTreeG[*Tx] // by position, then seq
+	dead     *btree.BTreeG[*Tx] // by seq
+	failed   int
+}
+
+// degree of the trees: small nodes, because a change copies one path of each
+// tree it touches.
+const degree = 16
+
+func tree[T any](less func(a, b T) bool) *btree.BTreeG[T] {
+	return btree.NewBTreeGOptions(less, btree.Options{Degree: degree, NoLocks: true})
+}
+
+func bySeq(a, b *Tx) bool { return a.Seq < b.Seq }
+
+func byID(a, b *Tx) bool { return compareID(a.ID, b.ID) < 0 }
+
+func byPosition(a, b *Tx) bool {
+	if a.Position != b.Position {
+		return a.Position < b.Position
+	}
+	return a.Seq < b.Seq
+}
+
+func compareID(a, b uuid.UUID) int {
+	for i := range a {
+		if a[i] != b[i] {
+			return int(a[i]) - int(b[i])
+		}
+	}
+	return 0
+}
+
+func newSets() *sets {
+	return &sets{all: tree(bySeq), ids: tree(byID), buffered: tree(bySeq), applied: tree(byPosition), dead: tree(bySeq)}
+}
+
+func (s *sets) copy() *sets {
+	return &sets{s.all.Copy(), s.ids.Copy(), s.buffered.Copy(), s.applied.Copy(), s.dead.Copy(), s.failed}
+}
+
+// Tx returns the pending transaction of that id. One that is not there was never
+// accepted here, or has replicated or been discarded: ask the ledger.
+func (v View) Tx(id uuid.UUID) (*Tx, bool) {
+	if v.sets == nil {
+		return nil, false
+	}
+	return v.sets.ids.Get(&Tx{ID: id})
+}
+
+// TxBySeq is Tx by seq.
+func (v View) TxBySeq(seq int64) (*Tx, bool) {
+	if v.sets == nil {
+		return nil, false
+	}
+	return v.sets.all.Get(&Tx{Seq: seq})
+}
+
+// Ascend calls f with the pending transactions of all states, oldest first, from
+// seq on, until f returns false.
+func (v View) Ascend(seq int64, f func(*Tx) bool) {
+	if v.sets != nil {
+		v.sets.all.Ascend(&Tx{Seq: seq}, f)
+	}
+}
+
+// Buffered returns the oldest transactions to be applied: at most count, and as
+// many as fit into bytes, but at least one. It never goes beyond LastSeq: what
+// another process accepted before them may still be missing there.
+func (v View) Buffered(count, bytes int) []*Tx {
+	if v.sets == nil {
+		return nil
+	}
+	var out []*Tx
+	v.sets.buffered.Scan(func(t *Tx) bool {
+		if t.Seq > v.LastSeq || len(out) == count || len(out) > 0 && bytes < t.Bytes() {
+			return false
+		}
+		bytes -= t.Bytes()
+		out = append(out, t)
+		return true
+	})
+	return out
+}
+
+// Dead returns the dead letters, failed and blocked, oldest first.
+func (v View) Dead() []*Tx {
+	if v.sets == nil {
+		return nil
+	}
+	return v.sets.dead.Items()
+}
+
+// Applied returns what is applied with a position up to batch, in order of
+// position: all of it has replicated when the replica shows batch.
+func (v View) Applied(batch int64) []*Tx {
+	if v.sets == nil {
+		return nil
+	}
+	var out []*Tx
+	v.sets.applied.Scan(func(t *Tx) bool {
+		if t.Position > batch {
+			return false
+		}
+		out = append(out, t)
+		return true
+	})
+	return out
+}
+
+// Counts sum up a view.
+type Counts struct {
+	Buffered, Applied, Failed, Blocked int
+	// OldestAccepted is when the oldest buffered transaction was accepted, zero
+	// when none is.
+	OldestAccepted time.Time
+	// RowsByTable counts rows with pending changes.
+	RowsByTable map[string]int
+}
+
+// Counts sums up the view.
+func (v View) Counts() Counts {
+	c := Counts{RowsByTable: map[string]int{}}
+	if v.sets == nil {
+		return c
+	}
+	c.Buffered, c.Applied = v.sets.buffered.Len(), v.sets.applied.Len()
+	c.Failed = v.sets.failed
+	c.Blocked = v.sets.dead.Len() - c.Failed
+	if t, ok := v.sets.buffered.Min(); ok {
+		c.OldestAccepted = t.AcceptedAt
+	}
+	for name, i := range v.index {
+		c.RowsByTable[name] = v.tables[i].byID.Len()
+	}
+	return c
+}
+
+// Row is one row as its pending transactions leave it.
+type Row struct {
+	ID uuid.UUID
+	// Create is set when a pending transaction creates the row: Columns then has
+	// every column. Otherwise it has those that updates name, to be laid over the
+	// stored row.
+	Create bool
+	// ClientID is set when the client chose the created row's id.
+	ClientID bool
+	// Deleted is set when its last image is a delete.
+	Deleted bool
+	// Columns is the folded JSON object.
+	Columns json.RawMessage
+	// Newest is the newest transaction that touches the row.
+	Newest *Tx
+	// CreateSeq is the seq of the newest create.
+	CreateSeq int64
+}
+
+// Row folds what is pending on one row; false when nothing is.
+func (v View) Row(k Key) (Row, bool) {
+	i, ok := v.index[k.Table]
+	if !ok {
+		return Row{}, false
+	}
+	r, ok := v.tables[i].byID.Get(&row{id: k.ID})
+	if !ok || !r.shown {
+		return Row{}, false
+	}
+	return v.row(r), true
+}
+
+func (v View) row(r *row) Row {
+	out := Row{ID: r.id, Create: r.created, ClientID: r.clientID, Deleted: r.deleted, Columns: r.columns(), CreateSeq: r.createSeq}
+	out.Newest, _ = v.TxBySeq(r.newest())
+	return out
+}
+
+// Blockers returns the dead letters, by rising seq, that hold back a transaction
+// with these changes and this seq (0: a new one). A transaction that touches a
+// row of a dead letter waits for it, and so does one that references a row which
+// a dead letter creates or deletes. A failed comment does not hold back an
+// execution's files.
+func (v View) Blockers(changes []Change, seq int64) []int64 {
+	if v.sets == nil || v.sets.dead.Len() == 0 {
+		return nil
+	}
+	found := tree(func(a, b int64) bool { return a < b })
+	look := func(k Key, touched bool) {
+		i, ok := v.index[k.Table]
+		if !ok {
+			return
+		}
+		r, ok := v.tables[i].byID.Get(&row{id: k.ID})
+		if !ok {
+			return
+		}
+		for _, m := range r.images {
+			if seq != 0 && m.seq >= seq || !touched && m.change.Op == OpUpdate {
+				continue
+			}
+			if t, ok := v.TxBySeq(m.seq); ok && t.State.Dead() {
+				found.Set(m.seq)
+			}
+		}
+	}
+	for _, c := range changes {
+		look(Key{c.Table, c.ID}, true)
+		for _, k := range c.References {
+			look(k, false)
+		}
+	}
+	return found.Items()
+}
