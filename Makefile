@@ -54,3 +54,34 @@ lint: ## Check format, go vet and staticcheck
 	if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted" >&2; exit 1; fi
 	$(GO) vet ./...
 	$(STATICCHECK) ./...
+
+# ---- Running and testing -------------------------------------------------------
+# Two packages at a time: each has a PostgreSQL pair and a Redis of its own.
+
+.PHONY: setup
+setup: ## Install PostgreSQL and Redis when they are missing, or say what to install
+	@$(GO) run ./tools/setup
+
+.PHONY: demo
+demo: build ## Run two sites, a long line and an observing night on this machine (flags in DEMO)
+	@exec bin/opsdb demo $(DEMO)
+
+.PHONY: test
+test: setup ## Run go vet and all tests
+	$(GO) vet ./...
+	$(GO) test -p 2 -timeout 15m ./...
+
+.PHONY: race
+race: setup ## Run all tests with the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -p 2 -timeout 30m ./...
+
+FUZZTIME ?= 20s
+
+# One at a time: go test fuzzes no two targets at once.
+.PHONY: fuzz
+fuzz: setup ## Run every fuzz target for FUZZTIME (20s)
+	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file function; do \
+		target=$${function#func }; \
+		echo "$$(dirname "$$file") $$target"; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" || exit 1; \
+	done
