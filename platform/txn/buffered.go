@@ -1,0 +1,240 @@
+package txn
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/txn/internal/db"
+)
+
+// BufferedConfig is what a Buffered writer needs.
+type BufferedConfig struct {
+	Store *pending.Store
+	// Reader gives the snapshot of the replica that transactions are validated
+	// against, merged with the pending rows.
+	Reader   *pending.Reader
+	Catalog  *Catalog
+	Problems *problem.Catalog
+	Site     string
+	SiteID   int64
+	// Direct, when it is set, writes to main whenever nothing but dead letters is
+	// pending and none of their rows is concerned (CRITICAL_OPERATIONS_BUFFER=false).
+	Direct *Direct
+	Logger *slog.Logger
+	// Clock tells the time; nil is time.Now.
+	Clock func() time.Time
+}
+
+// Buffered is the Writer of a secondary site: it stores the transaction durably
+// in the site's Redis and returns. The processor applies it.
+type Buffered struct{ config BufferedConfig }
+
+// NewBuffered makes a Buffered writer. Store and Reader stay the caller's to
+// close.
+func NewBuffered(config BufferedConfig) *Buffered {
+	if config.Clock == nil {
+		config.Clock = time.Now
+	}
+	if config.Logger == nil {
+		config.Logger = slog.Default()
+	}
+	return &Buffered{config: config}
+}
+
+// acceptTries bounds how often a transaction is validated again because others
+// were faster. Each try is beaten by a write that was accepted, so the site makes
+// progress; the client is told to come back.
+const acceptTries = 16
+
+// Write implements Writer.
+//
+// The first validation uses this process's view as it is: the accept script
+// notices when a row concerned has changed since, and then the view is caught up
+// and build runs again. A refusal needs more, because nothing notices a view
+// that refuses wrongly: it is repeated on a view just caught up, and given only
+// after the key has been looked up once more, for this may be a retry whose first
+// attempt is what makes it fail now.
+func (w *Buffered) Write(ctx context.Context, req Request, build func(ctx context.Context, tx *Builder) error) (Receipt, error) {
+	first := &Builder{id: newID(), now: newNow(w.config.Clock), siteID: w.config.SiteID, userID: req.UserID}
+	fresh := w.config.Direct != nil // whether nothing is pending must not be guessed
+	for range acceptTries {
+		if fresh {
+			if _, err := w.config.Store.CatchUp(ctx); err != nil {
+				return Receipt{}, err
+			}
+		}
+		v, err := w.validate(ctx, first.again(), req, build)
+		if err == nil && v.replay == nil {
+			v.draft, err = v.builder.finish(w.config.Catalog)
+		}
+		switch {
+		case err == nil && v.replay != nil:
+			return *v.replay, nil
+		case err != nil && !refuses(err):
+			return Receipt{}, err
+		case err != nil && !fresh:
+			fresh = true
+			continue
+		case err != nil:
+			return w.refuse(ctx, req, err)
+		}
+		if w.config.Direct != nil && bypasses(v.view, v.draft.changes) {
+			return w.config.Direct.commit(ctx, req, v.draft)
+		}
+		tx := v.draft.transaction(req, w.config.Site)
+		accepted, err := w.config.Store.Accept(ctx, pending.Accept{Transaction: tx, Changes: v.draft.changes, View: v.view, Exempt: v.builder.exempt})
+		switch {
+		case err != nil:
+			return Receipt{}, err
+		case accepted.Existing != nil:
+			return w.replay(ctx, req, accepted.Existing)
+		case accepted.Stale:
+			fresh = true
+			continue
+		}
+		state := pending.StateBuffered
+		if accepted.BlockedBy != 0 {
+			state = pending.StateBlocked
+		}
+		return Receipt{
+			TransactionID: tx.ID, State: state, Changes: v.draft.changes, Checked: v.builder.Checked(),
+			Sync: pending.Sync{State: state, TransactionID: &tx.ID},
+		}, nil
+	}
+	return Receipt{}, problem.DatabaseBusy.New("other writes to the same records were faster each time")
+}
+
+// validation is one run of build and what it was run against.
+type validation struct {
+	view    pending.View
+	builder *Builder
+	replay  *Receipt
+	draft   draft
+}
+
+// validate runs build against the current view and a snapshot taken after it.
+// When the replica cannot be read in time (the reader then does not ask it again
+// for a while), build runs without a snapshot: a broken replica must not stop
+// observing.
+func (w *Buffered) validate(ctx context.Context, b *Builder, req Request, build func(ctx context.Context, tx *Builder) error) (validation, error) {
+	v := validation{builder: b}
+	var built bool
+	var buildErr error
+	err := w.config.Reader.ReadStale(ctx, func(reading context.Context, s *pending.Snapshot) error {
+		found, err := findKey(reading, db.New(s.DB), req, pending.StateReplicated)
+		if err != nil || found != nil {
+			v.replay = found
+			return err
+		}
+		v.view, b.snapshot, b.reading = s.View, s, reading
+		defer func() { b.snapshot, b.reading = nil, nil }()
+		buildErr = build(ctx, b)
+		built = true
+		return b.lost // so that the reader knows too
+	})
+	switch {
+	case built:
+		return v, buildErr
+	case err == nil, ctx.Err() != nil:
+		return v, err
+	case !errors.Is(err, problem.ReplicaUnreachable) && !errors.Is(err, problem.ReplicaBehind):
+		return v, err
+	}
+	w.config.Logger.DebugContext(ctx, "a write is accepted without its checks: the replica cannot be read", "error", err)
+	v.view = w.config.Store.Current()
+	return v, build(ctx, b)
+}
+
+// refuse gives a refusal, unless the request's key says that an earlier attempt
+// was accepted.
+func (w *Buffered) refuse(ctx context.Context, req Request, refusal error) (Receipt, error) {
+	if req.Key == "" {
+		return Receipt{}, refusal
+	}
+	existing, err := w.config.Store.Existing(ctx, req.Actor, req.Key)
+	if err != nil {
+		return Receipt{}, err
+	}
+	if existing == nil {
+		return Receipt{}, refusal
+	}
+	return w.replay(ctx, req, existing)
+}
+
+// replay is the receipt of an earlier attempt that this site accepted.
+func (w *Buffered) replay(ctx context.Context, req Request, existing *pending.Existing) (Receipt, error) {
+	if !bytes.Equal(existing.Digest, req.Digest) {
+		return Receipt{}, reused()
+	}
+	stored, err := w.config.Store.Lookup(ctx, existing.Seq)
+	if err != nil {
+		return Receipt{}, err
+	}
+	if stored == nil {
+		return Receipt{}, problem.DatabaseBusy.New("the first attempt is just leaving the buffer; its record is in the ledger")
+	}
+	changes, err := w.config.Catalog.changesOf(stored.Steps)
+	if err != nil {
+		return Receipt{}, err
+	}
+	r := Receipt{TransactionID: stored.ID, Replayed: true, Changes: changes, Checked: true}
+	view, err := w.config.Store.CatchUp(ctx)
+	if err != nil {
+		return Receipt{}, err
+	}
+	return w.reached(r, view), nil
+}
+
+// reached gives a receipt the state that a view shows.
+func (w *Buffered) reached(r Receipt, view pending.View) Receipt {
+	tx, pendingStill := view.Tx(r.TransactionID)
+	if !pendingStill {
+		r.State, r.Sync = pending.StateReplicated, pending.Sync{State: pending.StateReplicated}
+		return r
+	}
+	r.State, r.Sync = tx.State, pending.Sync{State: tx.State, TransactionID: &tx.ID}
+	return r
+}
+
+// Wait implements Writer: it waits until the transaction is replicated, failed,
+// blocked or discarded. The state applied is passed on only when time is up.
+func (w *Buffered) Wait(ctx context.Context, receipt Receipt, timeout time.Duration) Receipt {
+	if receipt.CommitLSN != "" {
+		return receipt // written at main directly
+	}
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	for {
+		changed := w.config.Store.Watch()
+		receipt = w.reached(receipt, w.config.Store.Current())
+		if receipt.State != pending.StateBuffered && receipt.State != pending.StateApplied {
+			return receipt
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			return receipt
+		case <-ctx.Done():
+			return receipt
+		}
+	}
+}
+
+// bypasses says whether a transaction may be written to main past the buffer:
+// nothing but dead letters is pending, and none of their rows is concerned.
+func bypasses(view pending.View, changes []pending.Change) bool {
+	counts := view.Counts()
+	return counts.Buffered == 0 && counts.Applied == 0 && len(view.Blockers(changes, 0)) == 0
+}
+
+// refuses says whether err is a refusal of the request (4xx), which the same
+// request may not meet on a newer view.
+func refuses(err error) bool {
+	var p *problem.Problem
+	return errors.As(err, &p) && p.Status < 500
+}

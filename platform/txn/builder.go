@@ -1,0 +1,149 @@
+package txn
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/problem"
+)
+
+// Builder collects the steps of one transaction. A Writer makes it and hands it
+// to the build function; it is used by one goroutine and not after build has
+// returned. Ids and times of everything the transaction writes come from here:
+// they are decided once, at the door, and are the same at both sites.
+type Builder struct {
+	id     uuid.UUID
+	now    time.Time
+	siteID int64
+	userID *int64
+	steps  []Step
+	client []uuid.UUID
+	guards []string
+	exempt bool
+
+	snapshot *pending.Snapshot // nil: the replica cannot be read
+	reading  context.Context   // bounds reads of the snapshot; nil: only the caller's context does
+	lost     error             // why the snapshot was lost while a check used it
+	skipped  bool              // a check was skipped
+}
+
+// ID is the id of the transaction, a UUIDv7.
+func (b *Builder) ID() uuid.UUID { return b.id }
+
+// Now is the time of the transaction, in UTC and to the microsecond; it stays
+// the same for all of the transaction.
+func (b *Builder) Now() time.Time { return b.now }
+
+// NewID makes an id for a row, a UUIDv7. Ids made later sort later.
+func (b *Builder) NewID() uuid.UUID { return newID() }
+
+// SiteID is site.id of the site that accepts the transaction.
+func (b *Builder) SiteID() int64 { return b.siteID }
+
+// UserID is the id of the user who asks, nil when it is not known.
+func (b *Builder) UserID() *int64 { return b.userID }
+
+// ClientID declares that the client chose the id of a row that the transaction
+// creates. Two processes must not both accept it, and the replica may hold a row
+// of that id already, so such rows are guarded and looked for.
+func (b *Builder) ClientID(id uuid.UUID) { b.client = append(b.client, id) }
+
+// Add appends steps. They take effect in this order; a later one may refer to
+// rows of earlier ones.
+func (b *Builder) Add(steps ...Step) { b.steps = append(b.steps, steps...) }
+
+// Guard makes the transaction fail to be accepted (and build run again) when
+// another one with the same key was accepted after the view that build was
+// checked against. Rows that the steps update, delete or refer to are guarded
+// without asking; a key is for what is no row, such as the next number of a
+// sequence: "<execution>:<module>".
+func (b *Builder) Guard(key string) { b.guards = append(b.guards, key) }
+
+// Exempt lets the transaction into a full buffer: for decisions about dead letters
+// and for audit events, without which a full buffer could not be mended.
+func (b *Builder) Exempt() { b.exempt = true }
+
+// Check runs fn on the snapshot that the transaction is validated against: the
+// replica's rows together with the pending ones, or the primary's at main. It
+// returns what fn returns. When the replica cannot be read it returns nil without
+// running fn (or although fn could not go on): a broken replica must not stop
+// observing, and the primary checks again when the transaction is applied.
+func (b *Builder) Check(ctx context.Context, fn func(ctx context.Context, s *pending.Snapshot) error) error {
+	err := b.read(ctx, fn)
+	if err == errUnread {
+		b.skipped = true
+		return nil
+	}
+	return err
+}
+
+// Checked says whether every check so far could be run.
+func (b *Builder) Checked() bool { return !b.skipped }
+
+// Require is Check for what cannot be decided without stored rows, such as the
+// files that belong into a package by default: when the replica cannot be read it
+// is replica-unreachable.
+func (b *Builder) Require(ctx context.Context, fn func(ctx context.Context, s *pending.Snapshot) error) error {
+	err := b.read(ctx, fn)
+	if err == errUnread {
+		return problem.ReplicaUnreachable.New("the site's replica is needed for this and cannot be read now")
+	}
+	return err
+}
+
+func (b *Builder) read(ctx context.Context, fn func(ctx context.Context, s *pending.Snapshot) error) error {
+	if b.snapshot == nil || b.lost != nil {
+		return errUnread
+	}
+	reading := ctx
+	if b.reading != nil {
+		bounded, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		stop := context.AfterFunc(b.reading, func() { cancel(context.Cause(b.reading)) })
+		defer stop()
+		reading = bounded
+	}
+	err := fn(reading, b.snapshot)
+	if err == nil || ctx.Err() != nil || isProblem(err) {
+		return err
+	}
+	if problem.ClassOf(err) == problem.Retry {
+		b.lost = err
+		return errUnread
+	}
+	return fmt.Errorf("checking a transaction: %w", err)
+}
+
+// again makes the builder ready for another run of build. Transaction id and
+// time stay: whatever the client may have been told of them holds.
+func (b *Builder) again() *Builder {
+	return &Builder{id: b.id, now: b.now, siteID: b.siteID, userID: b.userID}
+}
+
+// draft is what a run of build has come to.
+type draft struct {
+	builder *Builder
+	steps   []pending.Step
+	changes []pending.Change
+}
+
+// finish encodes the steps and folds them to changes.
+func (b *Builder) finish(catalog *Catalog) (draft, error) {
+	d := draft{builder: b}
+	if len(b.steps) == 0 {
+		return d, fmt.Errorf("building a transaction: it has no step")
+	}
+	for _, s := range b.steps {
+		encoded, err := catalog.Encode(s)
+		if err != nil {
+			return d, fmt.Errorf("building a transaction: %w", err)
+		}
+		d.steps = append(d.steps, encoded)
+		d.changes = append(d.changes, s.Rows()...)
+	}
+	return d, nil
+}

@@ -1,0 +1,356 @@
+package txn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/txn/internal/db"
+)
+
+// The statements of transaction control, prepared like all others. ROLLBACK TO
+// is harmless after a transaction that succeeded: its savepoint is a new one.
+const (
+	begin      = "BEGIN"
+	savepoint  = "SAVEPOINT s"
+	release    = "RELEASE SAVEPOINT s"
+	rollbackTo = "ROLLBACK TO SAVEPOINT s"
+	commit     = "COMMIT"
+)
+
+var control = []string{begin, savepoint, release, rollbackTo, commit}
+
+// Item is one transaction made ready for a flush.
+type Item struct {
+	Seq int64
+	ID  uuid.UUID
+	// Earlier are the transactions of the same flush that this one depends on. It
+	// is applied only if the ledger has all of them by then.
+	Earlier []uuid.UUID
+
+	encoded *encoded
+}
+
+// Bytes is what the item needs on the line, about.
+func (i *Item) Bytes() int { return i.encoded.bytes }
+
+// Large says that the item is above what a group may hold, so it must be a group
+// and a flush of its own.
+func (i *Item) Large() bool { return i.encoded.bytes > sliceBytes }
+
+// Outcome is what became of one transaction of a flush.
+type Outcome int
+
+// The outcomes. Only the first three say that the transaction is done with for
+// now; they hold if its group was committed.
+const (
+	// Again: an error that the next try may not meet, or that is not this
+	// transaction's: it stays buffered.
+	Again Outcome = iota
+	// Applied: it was applied, now or by an earlier flush whose answer was lost.
+	Applied
+	// Discarded: the ledger says that an operator has discarded it.
+	Discarded
+	// Refused: its own data made it fail.
+	Refused
+	// Postponed: an earlier one of the flush that it depends on was not applied.
+	Postponed
+)
+
+// Answer is what the primary said about one item.
+type Answer struct {
+	Outcome Outcome
+	// Problem is set when Refused: what a dead letter shows.
+	Problem *problem.Problem
+	// Err is the error behind Again and Refused.
+	Err error
+}
+
+// GroupAnswer is what the primary said about one commit.
+type GroupAnswer struct {
+	// Committed is true only if the head answered and the commit's own tag was
+	// COMMIT. Without it nothing is known about the items.
+	Committed bool
+	// Position is the commit's number.
+	Position int64
+	Items    []Answer
+}
+
+// FlushAnswer is what is known after a flush, also after one that was cut.
+type FlushAnswer struct {
+	Groups []GroupAnswer
+	// LSN is how far the primary's log was on disk after the last commit, empty when
+	// the answer was lost.
+	LSN string
+}
+
+// errRolledBack is a COMMIT that answered ROLLBACK: PostgreSQL does so, without
+// an error, when something in the transaction had failed.
+var errRolledBack = errors.New("the primary rolled the group back at its commit")
+
+// Prepare makes a transaction ready to be sent. Errors: pending.ErrUnknownKind,
+// when this program is too old for it; a *problem.Problem, when a value cannot be
+// sent at all (it becomes a dead letter like one the primary refuses); any other
+// error is a fault of this program.
+func (l *Link) Prepare(ctx context.Context, tx *pending.Transaction) (*Item, error) {
+	seq := tx.Seq
+	e, err := l.ready.encode(ctx, l.catalog, tx, &seq, newNow(l.config.Clock))
+	var value *valueError
+	if errors.As(err, &value) {
+		return nil, problem.InvalidValue.New("a value cannot be sent to the primary: %s", value.err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("preparing transaction %s: %w", tx.ID, err)
+	}
+	return &Item{Seq: tx.Seq, ID: tx.ID, encoded: e}, nil
+}
+
+// Flush sends groups of items in one round trip, each group one commit with the
+// number first, first+1, and so on. The numbers must be above every number ever
+// sent, and stored as such, before Flush is called.
+//
+// The answer is valid also with an error: groups that are Committed are. An error
+// means that nothing is known about the others, and that the link must be closed:
+// a lost connection, a deadline, or a head that was refused because another
+// processor has claimed the site (SQLSTATE OP002).
+func (l *Link) Flush(ctx context.Context, first int64, groups [][]*Item) (FlushAnswer, error) {
+	bytes := 0
+	for _, g := range groups {
+		for _, item := range g {
+			bytes += item.Bytes()
+		}
+	}
+	patience := l.config.Patience + time.Duration(bytes)*time.Second/time.Duration(l.config.SlowestRate)
+	bounded, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	p := l.conn.StartPipeline(bounded)
+	if err := l.sendFlush(ctx, p, first, groups); err != nil {
+		return FlushAnswer{}, err
+	}
+	if err := p.Flush(); err != nil {
+		return FlushAnswer{}, fmt.Errorf("sending a flush: %w", err)
+	}
+	answer, err := l.readFlush(p, first, groups)
+	if err != nil {
+		return answer, err
+	}
+	if err := p.Close(); err != nil {
+		return answer, fmt.Errorf("ending a flush: %w", err)
+	}
+	return answer, l.resolveFound(bounded, groups, &answer)
+}
+
+func (l *Link) sendFlush(ctx context.Context, p *pgconn.Pipeline, first int64, groups [][]*Item) error {
+	previous, now := l.batch, newNow(l.config.Clock)
+	for n, group := range groups {
+		lastSeq := int64(0)
+		for _, item := range group {
+			lastSeq = max(lastSeq, item.Seq)
+		}
+		number := first + int64(n)
+		head, err := l.ready.of(func(q *db.Queries) error {
+			return q.LiftBatch(ctx, db.LiftBatchParams{
+				Batch: number, LastSeq: lastSeq, LastAppliedAt: &now, Site: l.config.Site, Epoch: l.epoch, PreviousBatch: previous,
+			})
+		})
+		if err != nil {
+			return fmt.Errorf("encoding the head of a group: %w", err)
+		}
+		previous = number
+		l.control(p, begin)
+		send(p, head)
+		l.control(p, savepoint)
+		p.SendPipelineSync()
+		for i, item := range group {
+			if i > 0 {
+				l.control(p, rollbackTo)
+			}
+			if len(item.Earlier) > 0 {
+				guard, err := l.ready.of(func(q *db.Queries) error {
+					return q.RequireEarlier(ctx, db.RequireEarlierParams{Expected: int64(len(item.Earlier)), Ids: item.Earlier})
+				})
+				if err != nil {
+					return fmt.Errorf("encoding the guard of transaction %s: %w", item.ID, err)
+				}
+				send(p, guard)
+			}
+			for _, m := range item.encoded.messages {
+				send(p, m)
+			}
+			l.control(p, release)
+			l.control(p, savepoint)
+			p.SendPipelineSync()
+		}
+		l.control(p, rollbackTo)
+		p.SendPipelineSync()
+		// In a segment of its own: it must end the transaction even when the ROLLBACK
+		// TO before it failed.
+		l.control(p, commit)
+		p.SendPipelineSync()
+	}
+	position, err := l.ready.of(func(q *db.Queries) error { _, err := q.GetFlushPosition(ctx); return err })
+	if err != nil {
+		return fmt.Errorf("encoding the question for the primary's position: %w", err)
+	}
+	send(p, position)
+	p.SendPipelineSync()
+	return nil
+}
+
+func (l *Link) control(p *pgconn.Pipeline, sql string) {
+	send(p, message{name: l.ready.byText[sql].Name})
+}
+
+func (l *Link) readFlush(p *pgconn.Pipeline, first int64, groups [][]*Item) (FlushAnswer, error) {
+	var answer FlushAnswer
+	for n, group := range groups {
+		g, err := l.readGroup(p, group)
+		g.Position = first + int64(n)
+		answer.Groups = append(answer.Groups, g)
+		if err != nil {
+			return answer, fmt.Errorf("reading the answer to commit %d: %w", g.Position, err)
+		}
+		l.batch = g.Position
+	}
+	_, rows, _, err, lost := readSegment(p, 1)
+	if lost != nil {
+		return answer, fmt.Errorf("reading the primary's position: %w", lost)
+	}
+	// Without the position the transactions are applied all the same; the site's
+	// number says when they have come back.
+	if err != nil {
+		return answer, nil
+	}
+	if at, err := positionOf(rows); err == nil {
+		answer.LSN = at.LSN.String()
+	}
+	return answer, nil
+}
+
+// readGroup reads the answers to one commit. An error says that it is not known
+// to be committed.
+func (l *Link) readGroup(p *pgconn.Pipeline, group []*Item) (GroupAnswer, error) {
+	g := GroupAnswer{Items: make([]Answer, len(group))}
+	_, _, _, err, lost := readSegment(p, 3)
+	if err != nil || lost != nil {
+		return g, fmt.Errorf("the head: %w", errors.Join(err, lost))
+	}
+	for i, item := range group {
+		before := 0
+		if i > 0 {
+			before++
+		}
+		guards := 0
+		if len(item.Earlier) > 0 {
+			guards = 1
+		}
+		n := before + guards + len(item.encoded.messages) + 2
+		_, _, failed, err, lost := readSegment(p, n)
+		if lost != nil {
+			return g, fmt.Errorf("transaction %s: %w", item.ID, lost)
+		}
+		if failed < 0 {
+			g.Items[i] = Answer{Outcome: Applied}
+			continue
+		}
+		if failed < before {
+			return g, fmt.Errorf("returning to the savepoint: %w", err)
+		}
+		g.Items[i] = l.judge(item, failed-before-guards, err)
+	}
+	if _, _, _, err, lost := readSegment(p, 1); err != nil || lost != nil {
+		return g, fmt.Errorf("returning to the savepoint: %w", errors.Join(err, lost))
+	}
+	tag, _, _, err, lost := readSegment(p, 1)
+	if err != nil || lost != nil {
+		return g, fmt.Errorf("the commit: %w", errors.Join(err, lost))
+	}
+	if tag.String() != commit {
+		return g, errRolledBack
+	}
+	g.Committed = true
+	return g, nil
+}
+
+// judge says what an error means for the transaction in whose segment it came.
+// at is the index of its message; below 0 it was the guard, and beyond the last
+// the savepoint.
+func (l *Link) judge(item *Item, at int, err error) Answer {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return Answer{Outcome: Again, Err: err}
+	}
+	if at < 0 && pg.Code == "OP001" {
+		return Answer{Outcome: Postponed}
+	}
+	if problem.ClassOf(err) != problem.Data || at < 0 {
+		return Answer{Outcome: Again, Err: err}
+	}
+	return Answer{Outcome: Refused, Err: err, Problem: refusals{l.config.Problems}.refusal(item.encoded, at, err)}
+}
+
+// resolveFound asks the ledger about the transactions that it said to know, and
+// settles whether they were applied or discarded. They are few: those of a flush
+// whose answer was lost, or of a sneakernet import. A violated idempotency key is
+// asked about too, for which of two violated indexes an INSERT names is not
+// promised.
+func (l *Link) resolveFound(ctx context.Context, groups [][]*Item, answer *FlushAnswer) error {
+	at := map[uuid.UUID]*Answer{}
+	var ids []uuid.UUID
+	for n, g := range answer.Groups {
+		for i := range g.Items {
+			a := &answer.Groups[n].Items[i]
+			var pg *pgconn.PgError
+			if errors.As(a.Err, &pg) && pg.Code == "23505" && (pg.ConstraintName == LedgerKey || pg.ConstraintName == IdempotencyKey) {
+				id := groups[n][i].ID
+				at[id] = a
+				ids = append(ids, id)
+			}
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	outcomes, err := recordQuery(func(q *db.Queries) error { _, err := q.FindLedgerOutcomes(ctx, ids); return err })
+	if err != nil {
+		return err
+	}
+	forget := func(err error) error {
+		for _, a := range at {
+			*a = Answer{Outcome: Again, Err: err}
+		}
+		return fmt.Errorf("reading the ledger: %w", err)
+	}
+	p := l.conn.StartPipeline(ctx)
+	if err := sendUnprepared(p, outcomes); err != nil {
+		return forget(err)
+	}
+	if err := p.Sync(); err != nil {
+		return forget(err)
+	}
+	_, rows, _, err, lost := readSegment(p, 1)
+	if err != nil || lost != nil {
+		return forget(errors.Join(err, lost))
+	}
+	if err := p.Close(); err != nil {
+		return forget(err)
+	}
+	for _, row := range rows {
+		id, err := uuid.Parse(row[0])
+		if err != nil {
+			return forget(err)
+		}
+		outcome := Applied
+		if row[1] != "applied" {
+			outcome = Discarded
+		}
+		*at[id] = Answer{Outcome: outcome}
+	}
+	return nil
+}
