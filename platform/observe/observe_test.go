@@ -1,0 +1,81 @@
+package observe
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestLinesCarryRequestAndSite(t *testing.T) {
+	var out bytes.Buffer
+	logger, err := NewLogger(&out, "INFO", "JSON", "observatory")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := WithRequestID(context.Background(), "r1")
+	logger.DebugContext(ctx, "hidden")
+	logger.With("component", "x").InfoContext(ctx, "shown")
+	var line map[string]any
+	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
+		t.Fatalf("%v: %s", err, out.String())
+	}
+	for name, want := range map[string]string{"msg": "shown", "request_id": "r1", "site": "observatory", "component": "x", "level": "INFO"} {
+		if line[name] != want {
+			t.Errorf("%s is %v, want %s", name, line[name], want)
+		}
+	}
+}
+
+func TestLevelsAndFormats(t *testing.T) {
+	for _, level := range []string{"debug", "Info", "WARN", "error"} {
+		if _, err := NewLogger(io.Discard, level, "text", ""); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := NewLogger(io.Discard, "loud", "text", ""); err == nil {
+		t.Error("an unknown level is accepted")
+	}
+	if _, err := NewLogger(io.Discard, "info", "xml", ""); err == nil {
+		t.Error("an unknown format is accepted")
+	}
+}
+
+func TestMetricsListener(t *testing.T) {
+	m := NewMetrics("observatory", "v1")
+	m.Answered("create-lamp", "POST", 201, 3*time.Millisecond)
+	ctx, cancel := context.WithCancel(context.Background())
+	addr, done := make(chan net.Addr, 1), make(chan error, 1)
+	go func() {
+		done <- m.Serve(ctx, "127.0.0.1:0", slog.New(slog.DiscardHandler), func(a net.Addr) { addr <- a })
+	}()
+	response, err := http.Get("http://" + (<-addr).String() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := response.Body.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`opsdb_http_requests_total{method="POST",operation="create-lamp",site="observatory",status="201"} 1`,
+		`opsdb_build_info{site="observatory",version="v1"} 1`, "go_goroutines",
+	} {
+		if !strings.Contains(string(body), want) {
+			t.Errorf("no line %s", want)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
