@@ -60,8 +60,8 @@ func DefaultLogins(sites ...string) Logins {
 // Tables that are only ever appended to have no UPDATE and no DELETE: not even a
 // stolen credential of an API server can rewrite history.
 var Rights = []struct{ Table, Verbs string }{
-	{"app_user", "INSERT, UPDATE"},
 	{"api_token", "INSERT, UPDATE"},
+	{"app_user", "INSERT, UPDATE"},
 	{"applied_transaction", "INSERT, UPDATE (changes)"},
 	{"audit_event", "INSERT"},
 	{"data_location", "INSERT, UPDATE"},

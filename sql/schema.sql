@@ -2168,9 +2168,9 @@ CREATE INDEX data_location_instrument_id_idx ON public.data_location USING btree
 
 CREATE INDEX data_transfer_created_at_id_idx ON public.data_transfer USING btree (created_at DESC, id DESC);
 
--- Name: data_transfer_data_transfer_package_id_destination_locatio_key; Type: INDEX
+-- Name: data_transfer_data_transfer_package_id_destination_location_key; Type: INDEX
 
-CREATE UNIQUE INDEX data_transfer_data_transfer_package_id_destination_locatio_key ON public.data_transfer USING btree (data_transfer_package_id, destination_location_id) WHERE (status <> ALL (ARRAY['failed'::public.work_status, 'cancelled'::public.work_status]));
+CREATE UNIQUE INDEX data_transfer_data_transfer_package_id_destination_location_key ON public.data_transfer USING btree (data_transfer_package_id, destination_location_id) WHERE (status <> ALL (ARRAY['failed'::public.work_status, 'cancelled'::public.work_status]));
 
 -- Name: data_transfer_data_transfer_package_id_idx; Type: INDEX
 
@@ -2220,6 +2220,10 @@ CREATE INDEX data_transfer_unpack_status_idx ON public.data_transfer USING btree
 
 CREATE INDEX dead_letter_decision_site_at_idx ON public.dead_letter_decision USING btree (site, at DESC);
 
+-- Name: executed_obs_unit_azimuth_range_id_idx; Type: INDEX
+
+CREATE INDEX executed_obs_unit_azimuth_range_id_idx ON public.executed_obs_unit USING btree (azimuth_range_id) WHERE (azimuth_range_id IS NOT NULL);
+
 -- Name: executed_obs_unit_module_configuration_idx; Type: INDEX
 
 CREATE INDEX executed_obs_unit_module_configuration_idx ON public.executed_obs_unit_module USING btree (instrument_module_configuration_id);
@@ -2227,6 +2231,10 @@ CREATE INDEX executed_obs_unit_module_configuration_idx ON public.executed_obs_u
 -- Name: executed_obs_unit_obs_unit_id_start_time_id_idx; Type: INDEX
 
 CREATE INDEX executed_obs_unit_obs_unit_id_start_time_id_idx ON public.executed_obs_unit USING btree (obs_unit_id, start_time DESC, id DESC);
+
+-- Name: executed_obs_unit_pre_scheduled_slot_id_idx; Type: INDEX
+
+CREATE INDEX executed_obs_unit_pre_scheduled_slot_id_idx ON public.executed_obs_unit USING btree (pre_scheduled_slot_id) WHERE (pre_scheduled_slot_id IS NOT NULL);
 
 -- Name: executed_obs_unit_running_idx; Type: INDEX
 
@@ -2248,9 +2256,9 @@ CREATE INDEX long_term_archive_transfer_created_at_id_idx ON public.long_term_ar
 
 CREATE INDEX long_term_archive_transfer_destination_location_id_idx ON public.long_term_archive_transfer USING btree (destination_location_id);
 
--- Name: long_term_archive_transfer_raw_data_package_id_destination_key; Type: INDEX
+-- Name: long_term_archive_transfer_raw_data_package_id_destination__key; Type: INDEX
 
-CREATE UNIQUE INDEX long_term_archive_transfer_raw_data_package_id_destination_key ON public.long_term_archive_transfer USING btree (raw_data_package_id, destination_location_id) WHERE (status <> ALL (ARRAY['failed'::public.work_status, 'cancelled'::public.work_status]));
+CREATE UNIQUE INDEX long_term_archive_transfer_raw_data_package_id_destination__key ON public.long_term_archive_transfer USING btree (raw_data_package_id, destination_location_id) WHERE (status <> ALL (ARRAY['failed'::public.work_status, 'cancelled'::public.work_status]));
 
 -- Name: long_term_archive_transfer_raw_data_package_id_idx; Type: INDEX
 

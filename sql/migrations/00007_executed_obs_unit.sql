@@ -31,6 +31,8 @@ CREATE TABLE executed_obs_unit (
 CREATE INDEX executed_obs_unit_start_time_id_idx ON executed_obs_unit (start_time DESC, id DESC);
 CREATE INDEX executed_obs_unit_obs_unit_id_start_time_id_idx ON executed_obs_unit (obs_unit_id, start_time DESC, id DESC);
 CREATE INDEX executed_obs_unit_running_idx ON executed_obs_unit (start_time DESC, id DESC) WHERE status = 'running';
+CREATE INDEX executed_obs_unit_azimuth_range_id_idx ON executed_obs_unit (azimuth_range_id) WHERE azimuth_range_id IS NOT NULL;
+CREATE INDEX executed_obs_unit_pre_scheduled_slot_id_idx ON executed_obs_unit (pre_scheduled_slot_id) WHERE pre_scheduled_slot_id IS NOT NULL;
 COMMENT ON TABLE executed_obs_unit IS 'One actual observation of a planned obs unit.';
 COMMENT ON COLUMN executed_obs_unit.origin_site_id IS 'The site where it was filed.';
 

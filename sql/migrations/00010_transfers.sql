@@ -31,7 +31,7 @@ CREATE TABLE data_transfer (
     CONSTRAINT data_transfer_bytes_transferred_check CHECK (bytes_transferred >= 0),
     CONSTRAINT data_transfer_claimed_by_claimed_until_check CHECK (num_nulls(claimed_by, claimed_until) IN (0, 2))
 );
-CREATE UNIQUE INDEX data_transfer_data_transfer_package_id_destination_locatio_key ON data_transfer (data_transfer_package_id, destination_location_id) WHERE status NOT IN ('failed', 'cancelled');
+CREATE UNIQUE INDEX data_transfer_data_transfer_package_id_destination_location_key ON data_transfer (data_transfer_package_id, destination_location_id) WHERE status NOT IN ('failed', 'cancelled');
 CREATE INDEX data_transfer_created_at_id_idx ON data_transfer (created_at DESC, id DESC);
 CREATE INDEX data_transfer_data_transfer_package_id_idx ON data_transfer (data_transfer_package_id);
 CREATE INDEX data_transfer_status_idx ON data_transfer (status);
@@ -63,7 +63,7 @@ CREATE TABLE long_term_archive_transfer (
     CONSTRAINT long_term_archive_transfer_start_time_end_time_check CHECK (end_time >= start_time),
     CONSTRAINT long_term_archive_transfer_claimed_by_claimed_until_check CHECK (num_nulls(claimed_by, claimed_until) IN (0, 2))
 );
-CREATE UNIQUE INDEX long_term_archive_transfer_raw_data_package_id_destination_key ON long_term_archive_transfer (raw_data_package_id, destination_location_id) WHERE status NOT IN ('failed', 'cancelled');
+CREATE UNIQUE INDEX long_term_archive_transfer_raw_data_package_id_destination__key ON long_term_archive_transfer (raw_data_package_id, destination_location_id) WHERE status NOT IN ('failed', 'cancelled');
 CREATE INDEX long_term_archive_transfer_created_at_id_idx ON long_term_archive_transfer (created_at DESC, id DESC);
 CREATE INDEX long_term_archive_transfer_raw_data_package_id_idx ON long_term_archive_transfer (raw_data_package_id);
 CREATE INDEX long_term_archive_transfer_status_idx ON long_term_archive_transfer (status);
