@@ -27,6 +27,7 @@ var platformUses = map[string][]string{
 	"pending": {"rdb", "lsn", "problem"},
 	"txn":     {"pending", "lsn", "problem", "pg"},
 	"api":     {"problem", "config", "observe"},
+	"record":  {"api", "pending", "problem"},
 	"sandbox": {"pg", "rdb"},
 }
 

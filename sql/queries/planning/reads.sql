@@ -210,29 +210,21 @@ FROM pre_scheduled_slot
 WHERE obs_unit_id = ANY (@obs_unit_ids::bigint[])
 ORDER BY obs_unit_id, start_time, id;
 
--- ListProgramProgress returns what some programmes have asked for and what was observed of it, the pending executions included.
+-- GetProgramProgress returns what a programme asks for and what was observed of it, the pending executions included.
 -- Only completed executions count as executed time.
--- name: ListProgramProgress :many
+-- name: GetProgramProgress :one
 SELECT
-    g.id AS observing_program_id,
-    (SELECT coalesce(sum(u.requested_seconds), 0) / 3600 FROM obs_unit u WHERE u.observing_program_id = g.id)::double precision AS requested_hours,
-    (SELECT count(*) FROM obs_unit u WHERE u.observing_program_id = g.id)::bigint AS obs_units,
+    (SELECT coalesce(sum(u.requested_seconds), 0) / 3600 FROM obs_unit u WHERE u.observing_program_id = @observing_program_id)::double precision AS requested_hours,
     (coalesce(sum(extract(epoch FROM e.end_time - e.start_time)) FILTER (WHERE e.status = 'completed'), 0) / 3600)::double precision AS executed_hours,
+    (SELECT count(*) FROM obs_unit u WHERE u.observing_program_id = @observing_program_id)::bigint AS obs_units,
     (count(*) FILTER (WHERE e.status = 'running'))::bigint AS running,
     (count(*) FILTER (WHERE e.status = 'completed'))::bigint AS completed,
     (count(*) FILTER (WHERE e.status = 'aborted'))::bigint AS aborted,
     (count(*) FILTER (WHERE e.status = 'failed'))::bigint AS failed
-FROM observing_program g
-LEFT JOIN LATERAL (
-    SELECT x.status, x.start_time, x.end_time
-    FROM obs_unit u
-    JOIN executed_obs_unit x ON x.obs_unit_id = u.id
-    WHERE u.observing_program_id = g.id AND x.id <> ALL (@replaced::uuid[])
+FROM (
+    SELECT t.obs_unit_id, t.status, t.start_time, t.end_time FROM executed_obs_unit t WHERE t.id <> ALL (@replaced::uuid[])
     UNION ALL
-    SELECT p.status, p.start_time, p.end_time
-    FROM executed_obs_unit_pending(@pending) p
-    JOIN obs_unit u ON u.id = p.obs_unit_id
-    WHERE u.observing_program_id = g.id
-) e ON true
-WHERE g.id = ANY (@observing_program_ids::bigint[])
-GROUP BY g.id;
+    SELECT p.obs_unit_id, p.status, p.start_time, p.end_time FROM executed_obs_unit_pending(@pending) p
+) e
+JOIN obs_unit u ON u.id = e.obs_unit_id
+WHERE u.observing_program_id = @observing_program_id;

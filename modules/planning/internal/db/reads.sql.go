@@ -329,6 +329,57 @@ func (q *Queries) GetObservingProgram(ctx context.Context, arg GetObservingProgr
 	return i, err
 }
 
+const getProgramProgress = `-- name: GetProgramProgress :one
+SELECT
+    (SELECT coalesce(sum(u.requested_seconds), 0) / 3600 FROM obs_unit u WHERE u.observing_program_id = $1)::double precision AS requested_hours,
+    (coalesce(sum(extract(epoch FROM e.end_time - e.start_time)) FILTER (WHERE e.status = 'completed'), 0) / 3600)::double precision AS executed_hours,
+    (SELECT count(*) FROM obs_unit u WHERE u.observing_program_id = $1)::bigint AS obs_units,
+    (count(*) FILTER (WHERE e.status = 'running'))::bigint AS running,
+    (count(*) FILTER (WHERE e.status = 'completed'))::bigint AS completed,
+    (count(*) FILTER (WHERE e.status = 'aborted'))::bigint AS aborted,
+    (count(*) FILTER (WHERE e.status = 'failed'))::bigint AS failed
+FROM (
+    SELECT t.obs_unit_id, t.status, t.start_time, t.end_time FROM executed_obs_unit t WHERE t.id <> ALL ($2::uuid[])
+    UNION ALL
+    SELECT p.obs_unit_id, p.status, p.start_time, p.end_time FROM executed_obs_unit_pending($3) p
+) e
+JOIN obs_unit u ON u.id = e.obs_unit_id
+WHERE u.observing_program_id = $1
+`
+
+type GetProgramProgressParams struct {
+	ObservingProgramID int64           `json:"observing_program_id"`
+	Replaced           []uuid.UUID     `json:"replaced"`
+	Pending            json.RawMessage `json:"pending"`
+}
+
+type GetProgramProgressRow struct {
+	RequestedHours float64 `json:"requested_hours"`
+	ExecutedHours  float64 `json:"executed_hours"`
+	ObsUnits       int64   `json:"obs_units"`
+	Running        int64   `json:"running"`
+	Completed      int64   `json:"completed"`
+	Aborted        int64   `json:"aborted"`
+	Failed         int64   `json:"failed"`
+}
+
+// GetProgramProgress returns what a programme asks for and what was observed of it, the pending executions included.
+// Only completed executions count as executed time.
+func (q *Queries) GetProgramProgress(ctx context.Context, arg GetProgramProgressParams) (GetProgramProgressRow, error) {
+	row := q.db.QueryRow(ctx, getProgramProgress, arg.ObservingProgramID, arg.Replaced, arg.Pending)
+	var i GetProgramProgressRow
+	err := row.Scan(
+		&i.RequestedHours,
+		&i.ExecutedHours,
+		&i.ObsUnits,
+		&i.Running,
+		&i.Completed,
+		&i.Aborted,
+		&i.Failed,
+	)
+	return i, err
+}
+
 const getSource = `-- name: GetSource :one
 SELECT id, name, kind, aliases, ra_deg, dec_deg, frame, pm_ra_mas_yr, pm_dec_mas_yr, v_lsr_km_s, body_name, naif_id, area_ra_min_deg, area_ra_max_deg, area_dec_min_deg, area_dec_max_deg, elevation_deg, azimuth_min_deg, azimuth_max_deg, notes, version, created_at, updated_at FROM source WHERE id = $1
 `
@@ -742,80 +793,6 @@ func (q *Queries) ListObservingPrograms(ctx context.Context, arg ListObservingPr
 			&i.Version,
 			&i.CreatedAt,
 			&i.UpdatedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const listProgramProgress = `-- name: ListProgramProgress :many
-SELECT
-    g.id AS observing_program_id,
-    (SELECT coalesce(sum(u.requested_seconds), 0) / 3600 FROM obs_unit u WHERE u.observing_program_id = g.id)::double precision AS requested_hours,
-    (SELECT count(*) FROM obs_unit u WHERE u.observing_program_id = g.id)::bigint AS obs_units,
-    (coalesce(sum(extract(epoch FROM e.end_time - e.start_time)) FILTER (WHERE e.status = 'completed'), 0) / 3600)::double precision AS executed_hours,
-    (count(*) FILTER (WHERE e.status = 'running'))::bigint AS running,
-    (count(*) FILTER (WHERE e.status = 'completed'))::bigint AS completed,
-    (count(*) FILTER (WHERE e.status = 'aborted'))::bigint AS aborted,
-    (count(*) FILTER (WHERE e.status = 'failed'))::bigint AS failed
-FROM observing_program g
-LEFT JOIN LATERAL (
-    SELECT x.status, x.start_time, x.end_time
-    FROM obs_unit u
-    JOIN executed_obs_unit x ON x.obs_unit_id = u.id
-    WHERE u.observing_program_id = g.id AND x.id <> ALL ($1::uuid[])
-    UNION ALL
-    SELECT p.status, p.start_time, p.end_time
-    FROM executed_obs_unit_pending($2) p
-    JOIN obs_unit u ON u.id = p.obs_unit_id
-    WHERE u.observing_program_id = g.id
-) e ON true
-WHERE g.id = ANY ($3::bigint[])
-GROUP BY g.id
-`
-
-type ListProgramProgressParams struct {
-	Replaced            []uuid.UUID     `json:"replaced"`
-	Pending             json.RawMessage `json:"pending"`
-	ObservingProgramIds []int64         `json:"observing_program_ids"`
-}
-
-type ListProgramProgressRow struct {
-	ObservingProgramID int64   `json:"observing_program_id"`
-	RequestedHours     float64 `json:"requested_hours"`
-	ObsUnits           int64   `json:"obs_units"`
-	ExecutedHours      float64 `json:"executed_hours"`
-	Running            int64   `json:"running"`
-	Completed          int64   `json:"completed"`
-	Aborted            int64   `json:"aborted"`
-	Failed             int64   `json:"failed"`
-}
-
-// ListProgramProgress returns what some programmes have asked for and what was observed of it, the pending executions included.
-// Only completed executions count as executed time.
-func (q *Queries) ListProgramProgress(ctx context.Context, arg ListProgramProgressParams) ([]ListProgramProgressRow, error) {
-	rows, err := q.db.Query(ctx, listProgramProgress, arg.Replaced, arg.Pending, arg.ObservingProgramIds)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []ListProgramProgressRow{}
-	for rows.Next() {
-		var i ListProgramProgressRow
-		if err := rows.Scan(
-			&i.ObservingProgramID,
-			&i.RequestedHours,
-			&i.ObsUnits,
-			&i.ExecutedHours,
-			&i.Running,
-			&i.Completed,
-			&i.Aborted,
-			&i.Failed,
 		); err != nil {
 			return nil, err
 		}
