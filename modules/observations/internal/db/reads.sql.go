@@ -160,21 +160,22 @@ SELECT (
           AND (cardinality($4::uuid[]) IS DISTINCT FROM 1 OR t.raw_data_package_id = ($4::uuid[])[1])
           AND (coalesce(cardinality($4::uuid[]), 1) = 1 OR t.raw_data_package_id = ANY ($4::uuid[]))
           AND ($5::text[] IS NULL OR t.file_type = ANY ($5::text[]))
-          AND ($6::bigint IS NULL OR t.size_bytes >= $6::bigint)
-          AND ($7::bigint IS NULL OR t.size_bytes <= $7::bigint)
-          AND ($8::boolean IS NULL OR (t.raw_data_package_id IS NULL) = $8::boolean)
-          AND ($9::text IS NULL OR position(lower($9::text) IN lower(t.name)) > 0)
-          AND ($10::text IS NULL OR position(lower($10::text) IN lower(t.relative_path)) > 0)
-          AND ($11::timestamptz IS NULL OR t.start_time >= $11::timestamptz)
-          AND ($12::timestamptz IS NULL OR t.start_time < $12::timestamptz)
-          AND ($13::boolean IS NULL OR (t.start_time IS NOT NULL) = $13::boolean)
-          AND ($14::timestamptz IS NULL OR t.end_time >= $14::timestamptz)
-          AND ($15::timestamptz IS NULL OR t.end_time < $15::timestamptz)
-          AND ($16::boolean IS NULL OR (t.end_time IS NOT NULL) = $16::boolean)
-          AND ($17::timestamptz IS NULL OR t.created_at >= $17::timestamptz)
-          AND ($18::timestamptz IS NULL OR t.created_at < $18::timestamptz)
+          AND ($6::bigint[] IS NULL OR t.size_bytes = ANY ($6::bigint[]))
+          AND ($7::bigint IS NULL OR t.size_bytes >= $7::bigint)
+          AND ($8::bigint IS NULL OR t.size_bytes <= $8::bigint)
+          AND ($9::boolean IS NULL OR (t.raw_data_package_id IS NULL) = $9::boolean)
+          AND ($10::text IS NULL OR position(lower($10::text) IN lower(t.name)) > 0)
+          AND ($11::text IS NULL OR position(lower($11::text) IN lower(t.relative_path)) > 0)
+          AND ($12::timestamptz IS NULL OR t.start_time >= $12::timestamptz)
+          AND ($13::timestamptz IS NULL OR t.start_time < $13::timestamptz)
+          AND ($14::boolean IS NULL OR (t.start_time IS NOT NULL) = $14::boolean)
+          AND ($15::timestamptz IS NULL OR t.end_time >= $15::timestamptz)
+          AND ($16::timestamptz IS NULL OR t.end_time < $16::timestamptz)
+          AND ($17::boolean IS NULL OR (t.end_time IS NOT NULL) = $17::boolean)
+          AND ($18::timestamptz IS NULL OR t.created_at >= $18::timestamptz)
+          AND ($19::timestamptz IS NULL OR t.created_at < $19::timestamptz)
     ) + (
-        SELECT count(*) FROM raw_data_file_pending($19) p
+        SELECT count(*) FROM raw_data_file_pending($20) p
         WHERE (cardinality($2::uuid[]) IS DISTINCT FROM 1 OR p.executed_obs_unit_id = ($2::uuid[])[1])
           AND (coalesce(cardinality($2::uuid[]), 1) = 1 OR p.executed_obs_unit_id = ANY ($2::uuid[]))
           AND (cardinality($3::bigint[]) IS DISTINCT FROM 1 OR p.instrument_module_id = ($3::bigint[])[1])
@@ -182,19 +183,20 @@ SELECT (
           AND (cardinality($4::uuid[]) IS DISTINCT FROM 1 OR p.raw_data_package_id = ($4::uuid[])[1])
           AND (coalesce(cardinality($4::uuid[]), 1) = 1 OR p.raw_data_package_id = ANY ($4::uuid[]))
           AND ($5::text[] IS NULL OR p.file_type = ANY ($5::text[]))
-          AND ($6::bigint IS NULL OR p.size_bytes >= $6::bigint)
-          AND ($7::bigint IS NULL OR p.size_bytes <= $7::bigint)
-          AND ($8::boolean IS NULL OR (p.raw_data_package_id IS NULL) = $8::boolean)
-          AND ($9::text IS NULL OR position(lower($9::text) IN lower(p.name)) > 0)
-          AND ($10::text IS NULL OR position(lower($10::text) IN lower(p.relative_path)) > 0)
-          AND ($11::timestamptz IS NULL OR p.start_time >= $11::timestamptz)
-          AND ($12::timestamptz IS NULL OR p.start_time < $12::timestamptz)
-          AND ($13::boolean IS NULL OR (p.start_time IS NOT NULL) = $13::boolean)
-          AND ($14::timestamptz IS NULL OR p.end_time >= $14::timestamptz)
-          AND ($15::timestamptz IS NULL OR p.end_time < $15::timestamptz)
-          AND ($16::boolean IS NULL OR (p.end_time IS NOT NULL) = $16::boolean)
-          AND ($17::timestamptz IS NULL OR p.created_at >= $17::timestamptz)
-          AND ($18::timestamptz IS NULL OR p.created_at < $18::timestamptz)
+          AND ($6::bigint[] IS NULL OR p.size_bytes = ANY ($6::bigint[]))
+          AND ($7::bigint IS NULL OR p.size_bytes >= $7::bigint)
+          AND ($8::bigint IS NULL OR p.size_bytes <= $8::bigint)
+          AND ($9::boolean IS NULL OR (p.raw_data_package_id IS NULL) = $9::boolean)
+          AND ($10::text IS NULL OR position(lower($10::text) IN lower(p.name)) > 0)
+          AND ($11::text IS NULL OR position(lower($11::text) IN lower(p.relative_path)) > 0)
+          AND ($12::timestamptz IS NULL OR p.start_time >= $12::timestamptz)
+          AND ($13::timestamptz IS NULL OR p.start_time < $13::timestamptz)
+          AND ($14::boolean IS NULL OR (p.start_time IS NOT NULL) = $14::boolean)
+          AND ($15::timestamptz IS NULL OR p.end_time >= $15::timestamptz)
+          AND ($16::timestamptz IS NULL OR p.end_time < $16::timestamptz)
+          AND ($17::boolean IS NULL OR (p.end_time IS NOT NULL) = $17::boolean)
+          AND ($18::timestamptz IS NULL OR p.created_at >= $18::timestamptz)
+          AND ($19::timestamptz IS NULL OR p.created_at < $19::timestamptz)
     )
 )::bigint AS total
 `
@@ -205,6 +207,7 @@ type CountRawDataFilesParams struct {
 	InstrumentModuleID   []int64         `json:"instrument_module_id"`
 	RawDataPackageID     []uuid.UUID     `json:"raw_data_package_id"`
 	FileType             []string        `json:"file_type"`
+	SizeBytes            []int64         `json:"size_bytes"`
 	SizeBytesMin         *int64          `json:"size_bytes_min"`
 	SizeBytesMax         *int64          `json:"size_bytes_max"`
 	Unpackaged           *bool           `json:"unpackaged"`
@@ -229,6 +232,7 @@ func (q *Queries) CountRawDataFiles(ctx context.Context, arg CountRawDataFilesPa
 		arg.InstrumentModuleID,
 		arg.RawDataPackageID,
 		arg.FileType,
+		arg.SizeBytes,
 		arg.SizeBytesMin,
 		arg.SizeBytesMax,
 		arg.Unpackaged,
@@ -262,22 +266,29 @@ SELECT (
           AND (coalesce(cardinality($4::uuid[]), 1) = 1 OR t.executed_obs_unit_id = ANY ($4::uuid[]))
           AND (cardinality($5::bigint[]) IS DISTINCT FROM 1 OR t.instrument_module_id = ($5::bigint[])[1])
           AND (coalesce(cardinality($5::bigint[]), 1) = 1 OR t.instrument_module_id = ANY ($5::bigint[]))
-          AND (cardinality($6::uuid[]) IS DISTINCT FROM 1 OR t.data_transfer_package_id = ($6::uuid[])[1])
-          AND (coalesce(cardinality($6::uuid[]), 1) = 1 OR t.data_transfer_package_id = ANY ($6::uuid[]))
-          AND ($7::boolean IS NULL OR (t.data_transfer_package_id IS NOT NULL) = $7::boolean)
-          AND ($8::text IS NULL OR position(lower($8::text) IN lower(t.name)) > 0)
-          AND ($9::bigint IS NULL OR t.size_bytes >= $9::bigint)
-          AND ($10::bigint IS NULL OR t.size_bytes <= $10::bigint)
-          AND ($11::boolean IS NULL OR (t.size_bytes IS NOT NULL) = $11::boolean)
-          AND ($12::integer IS NULL OR t.file_count >= $12::integer)
-          AND ($13::integer IS NULL OR t.file_count <= $13::integer)
-          AND ($14::integer IS NULL OR t.retry_count >= $14::integer)
-          AND ($15::integer IS NULL OR t.retry_count <= $15::integer)
-          AND ($16::boolean IS NULL OR (t.failure_message IS NOT NULL) = $16::boolean)
-          AND ($17::timestamptz IS NULL OR t.created_at >= $17::timestamptz)
-          AND ($18::timestamptz IS NULL OR t.created_at < $18::timestamptz)
+          AND ($6::bigint[] IS NULL OR t.sequence = ANY ($6::bigint[]))
+          AND ($7::bigint IS NULL OR t.sequence >= $7::bigint)
+          AND ($8::bigint IS NULL OR t.sequence <= $8::bigint)
+          AND (cardinality($9::uuid[]) IS DISTINCT FROM 1 OR t.data_transfer_package_id = ($9::uuid[])[1])
+          AND (coalesce(cardinality($9::uuid[]), 1) = 1 OR t.data_transfer_package_id = ANY ($9::uuid[]))
+          AND ($10::boolean IS NULL OR (t.data_transfer_package_id IS NOT NULL) = $10::boolean)
+          AND ($11::text IS NULL OR position(lower($11::text) IN lower(t.name)) > 0)
+          AND ($12::bigint[] IS NULL OR t.size_bytes = ANY ($12::bigint[]))
+          AND ($13::bigint IS NULL OR t.size_bytes >= $13::bigint)
+          AND ($14::bigint IS NULL OR t.size_bytes <= $14::bigint)
+          AND ($15::boolean IS NULL OR (t.size_bytes IS NOT NULL) = $15::boolean)
+          AND ($16::bigint[] IS NULL OR t.file_count = ANY ($16::bigint[]))
+          AND ($17::bigint IS NULL OR t.file_count >= $17::bigint)
+          AND ($18::bigint IS NULL OR t.file_count <= $18::bigint)
+          AND ($19::bigint[] IS NULL OR t.retry_count = ANY ($19::bigint[]))
+          AND ($20::bigint IS NULL OR t.retry_count >= $20::bigint)
+          AND ($21::bigint IS NULL OR t.retry_count <= $21::bigint)
+          AND ($22::text IS NULL OR position(lower($22::text) IN lower(t.failure_message)) > 0)
+          AND ($23::boolean IS NULL OR (t.failure_message IS NOT NULL) = $23::boolean)
+          AND ($24::timestamptz IS NULL OR t.created_at >= $24::timestamptz)
+          AND ($25::timestamptz IS NULL OR t.created_at < $25::timestamptz)
     ) + (
-        SELECT count(*) FROM raw_data_package_pending($19) p
+        SELECT count(*) FROM raw_data_package_pending($26) p
         WHERE (cardinality($2::work_status[]) IS DISTINCT FROM 1 OR p.status = ($2::work_status[])[1])
           AND (coalesce(cardinality($2::work_status[]), 1) = 1 OR p.status = ANY ($2::work_status[]))
           AND (cardinality($3::package_state[]) IS DISTINCT FROM 1 OR p.state = ($3::package_state[])[1])
@@ -286,20 +297,27 @@ SELECT (
           AND (coalesce(cardinality($4::uuid[]), 1) = 1 OR p.executed_obs_unit_id = ANY ($4::uuid[]))
           AND (cardinality($5::bigint[]) IS DISTINCT FROM 1 OR p.instrument_module_id = ($5::bigint[])[1])
           AND (coalesce(cardinality($5::bigint[]), 1) = 1 OR p.instrument_module_id = ANY ($5::bigint[]))
-          AND (cardinality($6::uuid[]) IS DISTINCT FROM 1 OR p.data_transfer_package_id = ($6::uuid[])[1])
-          AND (coalesce(cardinality($6::uuid[]), 1) = 1 OR p.data_transfer_package_id = ANY ($6::uuid[]))
-          AND ($7::boolean IS NULL OR (p.data_transfer_package_id IS NOT NULL) = $7::boolean)
-          AND ($8::text IS NULL OR position(lower($8::text) IN lower(p.name)) > 0)
-          AND ($9::bigint IS NULL OR p.size_bytes >= $9::bigint)
-          AND ($10::bigint IS NULL OR p.size_bytes <= $10::bigint)
-          AND ($11::boolean IS NULL OR (p.size_bytes IS NOT NULL) = $11::boolean)
-          AND ($12::integer IS NULL OR p.file_count >= $12::integer)
-          AND ($13::integer IS NULL OR p.file_count <= $13::integer)
-          AND ($14::integer IS NULL OR p.retry_count >= $14::integer)
-          AND ($15::integer IS NULL OR p.retry_count <= $15::integer)
-          AND ($16::boolean IS NULL OR (p.failure_message IS NOT NULL) = $16::boolean)
-          AND ($17::timestamptz IS NULL OR p.created_at >= $17::timestamptz)
-          AND ($18::timestamptz IS NULL OR p.created_at < $18::timestamptz)
+          AND ($6::bigint[] IS NULL OR p.sequence = ANY ($6::bigint[]))
+          AND ($7::bigint IS NULL OR p.sequence >= $7::bigint)
+          AND ($8::bigint IS NULL OR p.sequence <= $8::bigint)
+          AND (cardinality($9::uuid[]) IS DISTINCT FROM 1 OR p.data_transfer_package_id = ($9::uuid[])[1])
+          AND (coalesce(cardinality($9::uuid[]), 1) = 1 OR p.data_transfer_package_id = ANY ($9::uuid[]))
+          AND ($10::boolean IS NULL OR (p.data_transfer_package_id IS NOT NULL) = $10::boolean)
+          AND ($11::text IS NULL OR position(lower($11::text) IN lower(p.name)) > 0)
+          AND ($12::bigint[] IS NULL OR p.size_bytes = ANY ($12::bigint[]))
+          AND ($13::bigint IS NULL OR p.size_bytes >= $13::bigint)
+          AND ($14::bigint IS NULL OR p.size_bytes <= $14::bigint)
+          AND ($15::boolean IS NULL OR (p.size_bytes IS NOT NULL) = $15::boolean)
+          AND ($16::bigint[] IS NULL OR p.file_count = ANY ($16::bigint[]))
+          AND ($17::bigint IS NULL OR p.file_count >= $17::bigint)
+          AND ($18::bigint IS NULL OR p.file_count <= $18::bigint)
+          AND ($19::bigint[] IS NULL OR p.retry_count = ANY ($19::bigint[]))
+          AND ($20::bigint IS NULL OR p.retry_count >= $20::bigint)
+          AND ($21::bigint IS NULL OR p.retry_count <= $21::bigint)
+          AND ($22::text IS NULL OR position(lower($22::text) IN lower(p.failure_message)) > 0)
+          AND ($23::boolean IS NULL OR (p.failure_message IS NOT NULL) = $23::boolean)
+          AND ($24::timestamptz IS NULL OR p.created_at >= $24::timestamptz)
+          AND ($25::timestamptz IS NULL OR p.created_at < $25::timestamptz)
     )
 )::bigint AS total
 `
@@ -310,16 +328,23 @@ type CountRawDataPackagesParams struct {
 	State                    []PackageState  `json:"state"`
 	ExecutedObsUnitID        []uuid.UUID     `json:"executed_obs_unit_id"`
 	InstrumentModuleID       []int64         `json:"instrument_module_id"`
+	Sequence                 []int64         `json:"sequence"`
+	SequenceMin              *int64          `json:"sequence_min"`
+	SequenceMax              *int64          `json:"sequence_max"`
 	DataTransferPackageID    []uuid.UUID     `json:"data_transfer_package_id"`
 	HasDataTransferPackageID *bool           `json:"has_data_transfer_package_id"`
 	NameContains             *string         `json:"name_contains"`
+	SizeBytes                []int64         `json:"size_bytes"`
 	SizeBytesMin             *int64          `json:"size_bytes_min"`
 	SizeBytesMax             *int64          `json:"size_bytes_max"`
 	HasSizeBytes             *bool           `json:"has_size_bytes"`
-	FileCountMin             *int32          `json:"file_count_min"`
-	FileCountMax             *int32          `json:"file_count_max"`
-	RetryCountMin            *int32          `json:"retry_count_min"`
-	RetryCountMax            *int32          `json:"retry_count_max"`
+	FileCount                []int64         `json:"file_count"`
+	FileCountMin             *int64          `json:"file_count_min"`
+	FileCountMax             *int64          `json:"file_count_max"`
+	RetryCount               []int64         `json:"retry_count"`
+	RetryCountMin            *int64          `json:"retry_count_min"`
+	RetryCountMax            *int64          `json:"retry_count_max"`
+	FailureMessageContains   *string         `json:"failure_message_contains"`
 	HasFailureMessage        *bool           `json:"has_failure_message"`
 	CreatedAtFrom            *time.Time      `json:"created_at_from"`
 	CreatedAtTo              *time.Time      `json:"created_at_to"`
@@ -334,16 +359,23 @@ func (q *Queries) CountRawDataPackages(ctx context.Context, arg CountRawDataPack
 		arg.State,
 		arg.ExecutedObsUnitID,
 		arg.InstrumentModuleID,
+		arg.Sequence,
+		arg.SequenceMin,
+		arg.SequenceMax,
 		arg.DataTransferPackageID,
 		arg.HasDataTransferPackageID,
 		arg.NameContains,
+		arg.SizeBytes,
 		arg.SizeBytesMin,
 		arg.SizeBytesMax,
 		arg.HasSizeBytes,
+		arg.FileCount,
 		arg.FileCountMin,
 		arg.FileCountMax,
+		arg.RetryCount,
 		arg.RetryCountMin,
 		arg.RetryCountMax,
+		arg.FailureMessageContains,
 		arg.HasFailureMessage,
 		arg.CreatedAtFrom,
 		arg.CreatedAtTo,
@@ -1152,26 +1184,27 @@ SELECT r.id, r.executed_obs_unit_id, r.instrument_module_id, r.raw_data_package_
           AND (cardinality($4::uuid[]) IS DISTINCT FROM 1 OR t.raw_data_package_id = ($4::uuid[])[1])
           AND (coalesce(cardinality($4::uuid[]), 1) = 1 OR t.raw_data_package_id = ANY ($4::uuid[]))
           AND ($5::text[] IS NULL OR t.file_type = ANY ($5::text[]))
-          AND ($6::bigint IS NULL OR t.size_bytes >= $6::bigint)
-          AND ($7::bigint IS NULL OR t.size_bytes <= $7::bigint)
-          AND ($8::boolean IS NULL OR (t.raw_data_package_id IS NULL) = $8::boolean)
-          AND ($9::text IS NULL OR position(lower($9::text) IN lower(t.name)) > 0)
-          AND ($10::text IS NULL OR position(lower($10::text) IN lower(t.relative_path)) > 0)
-          AND ($11::timestamptz IS NULL OR t.start_time >= $11::timestamptz)
-          AND ($12::timestamptz IS NULL OR t.start_time < $12::timestamptz)
-          AND ($13::boolean IS NULL OR (t.start_time IS NOT NULL) = $13::boolean)
-          AND ($14::timestamptz IS NULL OR t.end_time >= $14::timestamptz)
-          AND ($15::timestamptz IS NULL OR t.end_time < $15::timestamptz)
-          AND ($16::boolean IS NULL OR (t.end_time IS NOT NULL) = $16::boolean)
-          AND ($17::timestamptz IS NULL OR t.created_at >= $17::timestamptz)
-          AND ($18::timestamptz IS NULL OR t.created_at < $18::timestamptz)
-          AND ($19::timestamptz IS NULL OR (t.created_at, t.id) < ($19::timestamptz, $20::uuid))
-          AND ($21::timestamptz IS NULL OR (t.created_at, t.id) >= ($21::timestamptz, $22::uuid))
-        ORDER BY t.created_at DESC, t.id DESC LIMIT $23
+          AND ($6::bigint[] IS NULL OR t.size_bytes = ANY ($6::bigint[]))
+          AND ($7::bigint IS NULL OR t.size_bytes >= $7::bigint)
+          AND ($8::bigint IS NULL OR t.size_bytes <= $8::bigint)
+          AND ($9::boolean IS NULL OR (t.raw_data_package_id IS NULL) = $9::boolean)
+          AND ($10::text IS NULL OR position(lower($10::text) IN lower(t.name)) > 0)
+          AND ($11::text IS NULL OR position(lower($11::text) IN lower(t.relative_path)) > 0)
+          AND ($12::timestamptz IS NULL OR t.start_time >= $12::timestamptz)
+          AND ($13::timestamptz IS NULL OR t.start_time < $13::timestamptz)
+          AND ($14::boolean IS NULL OR (t.start_time IS NOT NULL) = $14::boolean)
+          AND ($15::timestamptz IS NULL OR t.end_time >= $15::timestamptz)
+          AND ($16::timestamptz IS NULL OR t.end_time < $16::timestamptz)
+          AND ($17::boolean IS NULL OR (t.end_time IS NOT NULL) = $17::boolean)
+          AND ($18::timestamptz IS NULL OR t.created_at >= $18::timestamptz)
+          AND ($19::timestamptz IS NULL OR t.created_at < $19::timestamptz)
+          AND ($20::timestamptz IS NULL OR (t.created_at, t.id) < ($20::timestamptz, $21::uuid))
+          AND ($22::timestamptz IS NULL OR (t.created_at, t.id) >= ($22::timestamptz, $23::uuid))
+        ORDER BY t.created_at DESC, t.id DESC LIMIT $24
     )
     UNION ALL
     (
-        SELECT p.id, p.executed_obs_unit_id, p.instrument_module_id, p.raw_data_package_id, p.name, p.relative_path, p.file_type, p.size_bytes, p.checksum_algorithm, p.checksum, p.start_time, p.end_time, p.created_at, p.updated_at FROM raw_data_file_pending($24) p
+        SELECT p.id, p.executed_obs_unit_id, p.instrument_module_id, p.raw_data_package_id, p.name, p.relative_path, p.file_type, p.size_bytes, p.checksum_algorithm, p.checksum, p.start_time, p.end_time, p.created_at, p.updated_at FROM raw_data_file_pending($25) p
         WHERE (cardinality($2::uuid[]) IS DISTINCT FROM 1 OR p.executed_obs_unit_id = ($2::uuid[])[1])
           AND (coalesce(cardinality($2::uuid[]), 1) = 1 OR p.executed_obs_unit_id = ANY ($2::uuid[]))
           AND (cardinality($3::bigint[]) IS DISTINCT FROM 1 OR p.instrument_module_id = ($3::bigint[])[1])
@@ -1179,24 +1212,25 @@ SELECT r.id, r.executed_obs_unit_id, r.instrument_module_id, r.raw_data_package_
           AND (cardinality($4::uuid[]) IS DISTINCT FROM 1 OR p.raw_data_package_id = ($4::uuid[])[1])
           AND (coalesce(cardinality($4::uuid[]), 1) = 1 OR p.raw_data_package_id = ANY ($4::uuid[]))
           AND ($5::text[] IS NULL OR p.file_type = ANY ($5::text[]))
-          AND ($6::bigint IS NULL OR p.size_bytes >= $6::bigint)
-          AND ($7::bigint IS NULL OR p.size_bytes <= $7::bigint)
-          AND ($8::boolean IS NULL OR (p.raw_data_package_id IS NULL) = $8::boolean)
-          AND ($9::text IS NULL OR position(lower($9::text) IN lower(p.name)) > 0)
-          AND ($10::text IS NULL OR position(lower($10::text) IN lower(p.relative_path)) > 0)
-          AND ($11::timestamptz IS NULL OR p.start_time >= $11::timestamptz)
-          AND ($12::timestamptz IS NULL OR p.start_time < $12::timestamptz)
-          AND ($13::boolean IS NULL OR (p.start_time IS NOT NULL) = $13::boolean)
-          AND ($14::timestamptz IS NULL OR p.end_time >= $14::timestamptz)
-          AND ($15::timestamptz IS NULL OR p.end_time < $15::timestamptz)
-          AND ($16::boolean IS NULL OR (p.end_time IS NOT NULL) = $16::boolean)
-          AND ($17::timestamptz IS NULL OR p.created_at >= $17::timestamptz)
-          AND ($18::timestamptz IS NULL OR p.created_at < $18::timestamptz)
-          AND ($19::timestamptz IS NULL OR (p.created_at, p.id) < ($19::timestamptz, $20::uuid))
-          AND ($21::timestamptz IS NULL OR (p.created_at, p.id) >= ($21::timestamptz, $22::uuid))
+          AND ($6::bigint[] IS NULL OR p.size_bytes = ANY ($6::bigint[]))
+          AND ($7::bigint IS NULL OR p.size_bytes >= $7::bigint)
+          AND ($8::bigint IS NULL OR p.size_bytes <= $8::bigint)
+          AND ($9::boolean IS NULL OR (p.raw_data_package_id IS NULL) = $9::boolean)
+          AND ($10::text IS NULL OR position(lower($10::text) IN lower(p.name)) > 0)
+          AND ($11::text IS NULL OR position(lower($11::text) IN lower(p.relative_path)) > 0)
+          AND ($12::timestamptz IS NULL OR p.start_time >= $12::timestamptz)
+          AND ($13::timestamptz IS NULL OR p.start_time < $13::timestamptz)
+          AND ($14::boolean IS NULL OR (p.start_time IS NOT NULL) = $14::boolean)
+          AND ($15::timestamptz IS NULL OR p.end_time >= $15::timestamptz)
+          AND ($16::timestamptz IS NULL OR p.end_time < $16::timestamptz)
+          AND ($17::boolean IS NULL OR (p.end_time IS NOT NULL) = $17::boolean)
+          AND ($18::timestamptz IS NULL OR p.created_at >= $18::timestamptz)
+          AND ($19::timestamptz IS NULL OR p.created_at < $19::timestamptz)
+          AND ($20::timestamptz IS NULL OR (p.created_at, p.id) < ($20::timestamptz, $21::uuid))
+          AND ($22::timestamptz IS NULL OR (p.created_at, p.id) >= ($22::timestamptz, $23::uuid))
     )
 ) r
-ORDER BY r.created_at DESC, r.id DESC LIMIT $23
+ORDER BY r.created_at DESC, r.id DESC LIMIT $24
 `
 
 type ListRawDataFilesParams struct {
@@ -1205,6 +1239,7 @@ type ListRawDataFilesParams struct {
 	InstrumentModuleID   []int64         `json:"instrument_module_id"`
 	RawDataPackageID     []uuid.UUID     `json:"raw_data_package_id"`
 	FileType             []string        `json:"file_type"`
+	SizeBytes            []int64         `json:"size_bytes"`
 	SizeBytesMin         *int64          `json:"size_bytes_min"`
 	SizeBytesMax         *int64          `json:"size_bytes_max"`
 	Unpackaged           *bool           `json:"unpackaged"`
@@ -1234,6 +1269,7 @@ func (q *Queries) ListRawDataFiles(ctx context.Context, arg ListRawDataFilesPara
 		arg.InstrumentModuleID,
 		arg.RawDataPackageID,
 		arg.FileType,
+		arg.SizeBytes,
 		arg.SizeBytesMin,
 		arg.SizeBytesMax,
 		arg.Unpackaged,
@@ -1300,27 +1336,34 @@ SELECT r.id, r.executed_obs_unit_id, r.instrument_module_id, r.sequence, r.name,
           AND (coalesce(cardinality($4::uuid[]), 1) = 1 OR t.executed_obs_unit_id = ANY ($4::uuid[]))
           AND (cardinality($5::bigint[]) IS DISTINCT FROM 1 OR t.instrument_module_id = ($5::bigint[])[1])
           AND (coalesce(cardinality($5::bigint[]), 1) = 1 OR t.instrument_module_id = ANY ($5::bigint[]))
-          AND (cardinality($6::uuid[]) IS DISTINCT FROM 1 OR t.data_transfer_package_id = ($6::uuid[])[1])
-          AND (coalesce(cardinality($6::uuid[]), 1) = 1 OR t.data_transfer_package_id = ANY ($6::uuid[]))
-          AND ($7::boolean IS NULL OR (t.data_transfer_package_id IS NOT NULL) = $7::boolean)
-          AND ($8::text IS NULL OR position(lower($8::text) IN lower(t.name)) > 0)
-          AND ($9::bigint IS NULL OR t.size_bytes >= $9::bigint)
-          AND ($10::bigint IS NULL OR t.size_bytes <= $10::bigint)
-          AND ($11::boolean IS NULL OR (t.size_bytes IS NOT NULL) = $11::boolean)
-          AND ($12::integer IS NULL OR t.file_count >= $12::integer)
-          AND ($13::integer IS NULL OR t.file_count <= $13::integer)
-          AND ($14::integer IS NULL OR t.retry_count >= $14::integer)
-          AND ($15::integer IS NULL OR t.retry_count <= $15::integer)
-          AND ($16::boolean IS NULL OR (t.failure_message IS NOT NULL) = $16::boolean)
-          AND ($17::timestamptz IS NULL OR t.created_at >= $17::timestamptz)
-          AND ($18::timestamptz IS NULL OR t.created_at < $18::timestamptz)
-          AND ($19::timestamptz IS NULL OR (t.created_at, t.id) < ($19::timestamptz, $20::uuid))
-          AND ($21::timestamptz IS NULL OR (t.created_at, t.id) >= ($21::timestamptz, $22::uuid))
-        ORDER BY t.created_at DESC, t.id DESC LIMIT $23
+          AND ($6::bigint[] IS NULL OR t.sequence = ANY ($6::bigint[]))
+          AND ($7::bigint IS NULL OR t.sequence >= $7::bigint)
+          AND ($8::bigint IS NULL OR t.sequence <= $8::bigint)
+          AND (cardinality($9::uuid[]) IS DISTINCT FROM 1 OR t.data_transfer_package_id = ($9::uuid[])[1])
+          AND (coalesce(cardinality($9::uuid[]), 1) = 1 OR t.data_transfer_package_id = ANY ($9::uuid[]))
+          AND ($10::boolean IS NULL OR (t.data_transfer_package_id IS NOT NULL) = $10::boolean)
+          AND ($11::text IS NULL OR position(lower($11::text) IN lower(t.name)) > 0)
+          AND ($12::bigint[] IS NULL OR t.size_bytes = ANY ($12::bigint[]))
+          AND ($13::bigint IS NULL OR t.size_bytes >= $13::bigint)
+          AND ($14::bigint IS NULL OR t.size_bytes <= $14::bigint)
+          AND ($15::boolean IS NULL OR (t.size_bytes IS NOT NULL) = $15::boolean)
+          AND ($16::bigint[] IS NULL OR t.file_count = ANY ($16::bigint[]))
+          AND ($17::bigint IS NULL OR t.file_count >= $17::bigint)
+          AND ($18::bigint IS NULL OR t.file_count <= $18::bigint)
+          AND ($19::bigint[] IS NULL OR t.retry_count = ANY ($19::bigint[]))
+          AND ($20::bigint IS NULL OR t.retry_count >= $20::bigint)
+          AND ($21::bigint IS NULL OR t.retry_count <= $21::bigint)
+          AND ($22::text IS NULL OR position(lower($22::text) IN lower(t.failure_message)) > 0)
+          AND ($23::boolean IS NULL OR (t.failure_message IS NOT NULL) = $23::boolean)
+          AND ($24::timestamptz IS NULL OR t.created_at >= $24::timestamptz)
+          AND ($25::timestamptz IS NULL OR t.created_at < $25::timestamptz)
+          AND ($26::timestamptz IS NULL OR (t.created_at, t.id) < ($26::timestamptz, $27::uuid))
+          AND ($28::timestamptz IS NULL OR (t.created_at, t.id) >= ($28::timestamptz, $29::uuid))
+        ORDER BY t.created_at DESC, t.id DESC LIMIT $30
     )
     UNION ALL
     (
-        SELECT p.id, p.executed_obs_unit_id, p.instrument_module_id, p.sequence, p.name, p.relative_path, p.size_bytes, p.file_count, p.checksum_algorithm, p.checksum, p.status, p.state, p.data_transfer_package_id, p.retry_count, p.failure_message, p.version, p.created_at, p.updated_at FROM raw_data_package_pending($24) p
+        SELECT p.id, p.executed_obs_unit_id, p.instrument_module_id, p.sequence, p.name, p.relative_path, p.size_bytes, p.file_count, p.checksum_algorithm, p.checksum, p.status, p.state, p.data_transfer_package_id, p.retry_count, p.failure_message, p.version, p.created_at, p.updated_at FROM raw_data_package_pending($31) p
         WHERE (cardinality($2::work_status[]) IS DISTINCT FROM 1 OR p.status = ($2::work_status[])[1])
           AND (coalesce(cardinality($2::work_status[]), 1) = 1 OR p.status = ANY ($2::work_status[]))
           AND (cardinality($3::package_state[]) IS DISTINCT FROM 1 OR p.state = ($3::package_state[])[1])
@@ -1329,25 +1372,32 @@ SELECT r.id, r.executed_obs_unit_id, r.instrument_module_id, r.sequence, r.name,
           AND (coalesce(cardinality($4::uuid[]), 1) = 1 OR p.executed_obs_unit_id = ANY ($4::uuid[]))
           AND (cardinality($5::bigint[]) IS DISTINCT FROM 1 OR p.instrument_module_id = ($5::bigint[])[1])
           AND (coalesce(cardinality($5::bigint[]), 1) = 1 OR p.instrument_module_id = ANY ($5::bigint[]))
-          AND (cardinality($6::uuid[]) IS DISTINCT FROM 1 OR p.data_transfer_package_id = ($6::uuid[])[1])
-          AND (coalesce(cardinality($6::uuid[]), 1) = 1 OR p.data_transfer_package_id = ANY ($6::uuid[]))
-          AND ($7::boolean IS NULL OR (p.data_transfer_package_id IS NOT NULL) = $7::boolean)
-          AND ($8::text IS NULL OR position(lower($8::text) IN lower(p.name)) > 0)
-          AND ($9::bigint IS NULL OR p.size_bytes >= $9::bigint)
-          AND ($10::bigint IS NULL OR p.size_bytes <= $10::bigint)
-          AND ($11::boolean IS NULL OR (p.size_bytes IS NOT NULL) = $11::boolean)
-          AND ($12::integer IS NULL OR p.file_count >= $12::integer)
-          AND ($13::integer IS NULL OR p.file_count <= $13::integer)
-          AND ($14::integer IS NULL OR p.retry_count >= $14::integer)
-          AND ($15::integer IS NULL OR p.retry_count <= $15::integer)
-          AND ($16::boolean IS NULL OR (p.failure_message IS NOT NULL) = $16::boolean)
-          AND ($17::timestamptz IS NULL OR p.created_at >= $17::timestamptz)
-          AND ($18::timestamptz IS NULL OR p.created_at < $18::timestamptz)
-          AND ($19::timestamptz IS NULL OR (p.created_at, p.id) < ($19::timestamptz, $20::uuid))
-          AND ($21::timestamptz IS NULL OR (p.created_at, p.id) >= ($21::timestamptz, $22::uuid))
+          AND ($6::bigint[] IS NULL OR p.sequence = ANY ($6::bigint[]))
+          AND ($7::bigint IS NULL OR p.sequence >= $7::bigint)
+          AND ($8::bigint IS NULL OR p.sequence <= $8::bigint)
+          AND (cardinality($9::uuid[]) IS DISTINCT FROM 1 OR p.data_transfer_package_id = ($9::uuid[])[1])
+          AND (coalesce(cardinality($9::uuid[]), 1) = 1 OR p.data_transfer_package_id = ANY ($9::uuid[]))
+          AND ($10::boolean IS NULL OR (p.data_transfer_package_id IS NOT NULL) = $10::boolean)
+          AND ($11::text IS NULL OR position(lower($11::text) IN lower(p.name)) > 0)
+          AND ($12::bigint[] IS NULL OR p.size_bytes = ANY ($12::bigint[]))
+          AND ($13::bigint IS NULL OR p.size_bytes >= $13::bigint)
+          AND ($14::bigint IS NULL OR p.size_bytes <= $14::bigint)
+          AND ($15::boolean IS NULL OR (p.size_bytes IS NOT NULL) = $15::boolean)
+          AND ($16::bigint[] IS NULL OR p.file_count = ANY ($16::bigint[]))
+          AND ($17::bigint IS NULL OR p.file_count >= $17::bigint)
+          AND ($18::bigint IS NULL OR p.file_count <= $18::bigint)
+          AND ($19::bigint[] IS NULL OR p.retry_count = ANY ($19::bigint[]))
+          AND ($20::bigint IS NULL OR p.retry_count >= $20::bigint)
+          AND ($21::bigint IS NULL OR p.retry_count <= $21::bigint)
+          AND ($22::text IS NULL OR position(lower($22::text) IN lower(p.failure_message)) > 0)
+          AND ($23::boolean IS NULL OR (p.failure_message IS NOT NULL) = $23::boolean)
+          AND ($24::timestamptz IS NULL OR p.created_at >= $24::timestamptz)
+          AND ($25::timestamptz IS NULL OR p.created_at < $25::timestamptz)
+          AND ($26::timestamptz IS NULL OR (p.created_at, p.id) < ($26::timestamptz, $27::uuid))
+          AND ($28::timestamptz IS NULL OR (p.created_at, p.id) >= ($28::timestamptz, $29::uuid))
     )
 ) r
-ORDER BY r.created_at DESC, r.id DESC LIMIT $23
+ORDER BY r.created_at DESC, r.id DESC LIMIT $30
 `
 
 type ListRawDataPackagesParams struct {
@@ -1356,16 +1406,23 @@ type ListRawDataPackagesParams struct {
 	State                    []PackageState  `json:"state"`
 	ExecutedObsUnitID        []uuid.UUID     `json:"executed_obs_unit_id"`
 	InstrumentModuleID       []int64         `json:"instrument_module_id"`
+	Sequence                 []int64         `json:"sequence"`
+	SequenceMin              *int64          `json:"sequence_min"`
+	SequenceMax              *int64          `json:"sequence_max"`
 	DataTransferPackageID    []uuid.UUID     `json:"data_transfer_package_id"`
 	HasDataTransferPackageID *bool           `json:"has_data_transfer_package_id"`
 	NameContains             *string         `json:"name_contains"`
+	SizeBytes                []int64         `json:"size_bytes"`
 	SizeBytesMin             *int64          `json:"size_bytes_min"`
 	SizeBytesMax             *int64          `json:"size_bytes_max"`
 	HasSizeBytes             *bool           `json:"has_size_bytes"`
-	FileCountMin             *int32          `json:"file_count_min"`
-	FileCountMax             *int32          `json:"file_count_max"`
-	RetryCountMin            *int32          `json:"retry_count_min"`
-	RetryCountMax            *int32          `json:"retry_count_max"`
+	FileCount                []int64         `json:"file_count"`
+	FileCountMin             *int64          `json:"file_count_min"`
+	FileCountMax             *int64          `json:"file_count_max"`
+	RetryCount               []int64         `json:"retry_count"`
+	RetryCountMin            *int64          `json:"retry_count_min"`
+	RetryCountMax            *int64          `json:"retry_count_max"`
+	FailureMessageContains   *string         `json:"failure_message_contains"`
 	HasFailureMessage        *bool           `json:"has_failure_message"`
 	CreatedAtFrom            *time.Time      `json:"created_at_from"`
 	CreatedAtTo              *time.Time      `json:"created_at_to"`
@@ -1385,16 +1442,23 @@ func (q *Queries) ListRawDataPackages(ctx context.Context, arg ListRawDataPackag
 		arg.State,
 		arg.ExecutedObsUnitID,
 		arg.InstrumentModuleID,
+		arg.Sequence,
+		arg.SequenceMin,
+		arg.SequenceMax,
 		arg.DataTransferPackageID,
 		arg.HasDataTransferPackageID,
 		arg.NameContains,
+		arg.SizeBytes,
 		arg.SizeBytesMin,
 		arg.SizeBytesMax,
 		arg.HasSizeBytes,
+		arg.FileCount,
 		arg.FileCountMin,
 		arg.FileCountMax,
+		arg.RetryCount,
 		arg.RetryCountMin,
 		arg.RetryCountMax,
+		arg.FailureMessageContains,
 		arg.HasFailureMessage,
 		arg.CreatedAtFrom,
 		arg.CreatedAtTo,
