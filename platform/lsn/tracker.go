@@ -27,9 +27,13 @@ type Config struct {
 	// Unconfirmed says whether a commit of the site has not been seen on the replica
 	// yet. It is asked before each look; nil means never.
 	Unconfirmed func() bool
+	// Before is called before each look; Seen is given its answer. What Seen compares
+	// the look with must be from before it, or a look that was overtaken seems to show
+	// a replica that went back. Nil means nothing.
+	Before func() any
 	// Seen is called after each look with what it has shown, by one goroutine. An
 	// error is logged, and the look repeated. Nil means nobody is told.
-	Seen   func(ctx context.Context, r Replica) error
+	Seen   func(ctx context.Context, before any, r Replica) error
 	Logger *slog.Logger
 }
 
@@ -204,11 +208,15 @@ func (t *Tracker) wanted() bool {
 func (t *Tracker) look(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
+	var before any
+	if t.config.Before != nil {
+		before = t.config.Before()
+	}
 	r, err := t.ask(bounded)
 	if err == nil {
 		t.keep(r)
 		if t.config.Seen != nil {
-			if err = t.config.Seen(ctx, r); err != nil {
+			if err = t.config.Seen(ctx, before, r); err != nil {
 				err = fmt.Errorf("telling what the replica shows: %w", err)
 			}
 		}

@@ -1,0 +1,236 @@
+package txn_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"github.com/opsdb/opsdb/platform/lsn"
+	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
+	"github.com/opsdb/opsdb/platform/txn"
+	"github.com/opsdb/opsdb/platform/txn/txntest"
+)
+
+func TestMain(m *testing.M) { sandboxtest.Main(m) }
+
+func TestDirectWriteCommitsEffectsAndLedgerTogether(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	var note txntest.Write
+	receipt, err := s.Direct.Write(sandboxtest.Context(t), txntest.Request("write-note"), func(_ context.Context, tx *txn.Builder) error {
+		note = txntest.NewWrite(tx, "first", nil)
+		tx.Add(note, txntest.Edit{ID: note.ID, Body: "second", Status: "closed"})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if receipt.State != pending.StateApplied || receipt.Sync.TransactionID != nil || receipt.Replayed {
+		t.Errorf("receipt %+v", receipt)
+	}
+	if got := txntest.Bodies(t, s.PrimaryPool); got[note.ID] != "second" {
+		t.Errorf("the primary has %v", got)
+	}
+	var outcome, changes string
+	var seq *int64
+	err = s.PrimaryPool.QueryRow(sandboxtest.Context(t), "SELECT outcome, seq, changes::text FROM applied_transaction WHERE id = $1", receipt.TransactionID).Scan(&outcome, &seq, &changes)
+	if err != nil || outcome != "applied" || seq != nil || !strings.Contains(changes, `"second"`) || !strings.Contains(changes, `"kind": "create"`) {
+		t.Errorf("ledger: %s, seq %v, %s, %v", outcome, seq, changes, err)
+	}
+}
+
+// The position is that of the commit: a replica that has replayed it shows the row.
+func TestCommitPositionCoversTheCommit(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	tracker := lsn.New(lsn.Config{Pool: s.ReplicaPool, Site: s.Site})
+	tracker.Start(t.Context())
+	t.Cleanup(tracker.Stop)
+	for range 50 {
+		var id uuid.UUID
+		receipt, err := s.Direct.Write(sandboxtest.Context(t), txntest.Request("write-note"), func(_ context.Context, tx *txn.Builder) error {
+			note := txntest.NewWrite(tx, "x", nil)
+			id = note.ID
+			tx.Add(note)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		position, err := lsn.ParsePosition(receipt.CommitLSN)
+		if err != nil || position.Timeline != 1 {
+			t.Fatalf("position %q: %v", receipt.CommitLSN, err)
+		}
+		if err := tracker.Wait(sandboxtest.Context(t), position.LSN); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := txntest.Bodies(t, s.ReplicaPool)[id]; !ok {
+			t.Fatal("the replica has replayed the position and does not show the row")
+		}
+	}
+}
+
+func TestDirectWriteNamesWhatWasRefused(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	id := txntest.Note(t, s.Direct, "a note", nil)
+	txntest.EditNote(t, s.Direct, txntest.Edit{ID: id, Body: "closed now", Status: "closed"})
+	missing := uuid.New()
+	for name, c := range map[string]struct {
+		step txn.Step
+		want *problem.Kind
+	}{
+		"edit of a closed note": {txntest.Edit{ID: id, Body: "late", Status: "open"}, txntest.NoteClosed},
+		"unknown parent":        {txntest.Write{ID: uuid.New(), ParentID: &missing, Body: "x", Status: "open", CreatedAt: time.Now()}, txntest.ParentMissing},
+		"taken id":              {txntest.Write{ID: id, Body: "x", Status: "open", CreatedAt: time.Now()}, problem.IDTaken},
+		"check":                 {txntest.Write{ID: uuid.New(), Body: "poison", Status: "open", CreatedAt: time.Now()}, txntest.Poisoned},
+		"NUL":                   {txntest.Write{ID: uuid.New(), Body: "a\x00b", Status: "open", CreatedAt: time.Now()}, problem.InvalidValue},
+	} {
+		_, err := s.Direct.Write(sandboxtest.Context(t), txntest.Request("x"), func(_ context.Context, tx *txn.Builder) error {
+			tx.Add(txntest.NewWrite(tx, "goes with it", nil), c.step)
+			return nil
+		})
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v, want %s", name, err, c.want.Code)
+		}
+	}
+	// Nothing of the refused transactions is left, and the connection is usable.
+	if got := txntest.Bodies(t, s.PrimaryPool); len(got) != 1 || got[id] != "closed now" {
+		t.Errorf("the primary has %v", got)
+	}
+}
+
+func TestRetryAtMainGivesTheFirstAnswer(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	testRetry(t, s.Direct)
+}
+
+func TestRetryAtASecondarySiteGivesTheFirstAnswer(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	testRetry(t, s.Buffered)
+}
+
+func testRetry(t *testing.T, w txn.Writer) {
+	t.Helper()
+	ctx := sandboxtest.Context(t)
+	request := txntest.Request("write-note")
+	request.Key, request.Digest = "key-1", []byte{1, 2, 3}
+	refusing := false
+	write := func(r txn.Request) (txn.Receipt, error) {
+		return w.Write(ctx, r, func(_ context.Context, tx *txn.Builder) error {
+			if refusing {
+				return problem.Conflict.New("the first attempt has made this impossible")
+			}
+			tx.Add(txntest.NewWrite(tx, "once", nil))
+			return nil
+		})
+	}
+	first, err := write(request)
+	if err != nil || first.Replayed {
+		t.Fatalf("first attempt: %+v, %v", first, err)
+	}
+	refusing = true // as "not running" refuses a second finish
+	again, err := write(request)
+	if err != nil || !again.Replayed || again.TransactionID != first.TransactionID {
+		t.Fatalf("second attempt: %+v, %v; want the first, %s", again, err, first.TransactionID)
+	}
+	if diff := cmp.Diff(ids(first.Changes), ids(again.Changes)); diff != "" {
+		t.Errorf("changes of the replay (-first +again):\n%s", diff)
+	}
+	other := request
+	other.Digest = []byte{9}
+	if _, err := write(other); !errors.Is(err, problem.IdempotencyKeyReused) {
+		t.Errorf("the key with another body: %v", err)
+	}
+	refusing = false
+	other.Actor = "user:grace"
+	if r, err := write(other); err != nil || r.Replayed {
+		t.Errorf("the key of another actor: %+v, %v", r, err)
+	}
+}
+
+// Two attempts at the same moment: both find no key, and the ledger decides.
+func TestConcurrentRetriesAtMainWriteOnce(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	ctx := sandboxtest.Context(t)
+	request := txntest.Request("write-note")
+	request.Key = "key-1"
+	const clients = 8
+	receipts, errs := make(chan txn.Receipt, clients), make(chan error, clients)
+	gate := make(chan struct{})
+	for range clients {
+		go func() {
+			r, err := s.Direct.Write(ctx, request, func(_ context.Context, tx *txn.Builder) error {
+				<-gate // all have looked for the key by now, or will find it
+				tx.Add(txntest.NewWrite(tx, "once", nil))
+				return nil
+			})
+			receipts <- r
+			errs <- err
+		}()
+	}
+	close(gate)
+	fresh := 0
+	ids := map[uuid.UUID]bool{}
+	for range clients {
+		if err := <-errs; err != nil {
+			t.Fatal(err)
+		}
+		r := <-receipts
+		ids[r.TransactionID] = true
+		if !r.Replayed {
+			fresh++
+		}
+	}
+	if fresh != 1 || len(ids) != 1 || len(txntest.Bodies(t, s.PrimaryPool)) != 1 {
+		t.Errorf("%d first attempts, %d ids, rows %v", fresh, len(ids), txntest.Bodies(t, s.PrimaryPool))
+	}
+}
+
+func ids(changes []pending.Change) []uuid.UUID {
+	var out []uuid.UUID
+	for _, c := range changes {
+		out = append(out, c.ID)
+	}
+	return out
+}
+
+func TestDirectWriteThatMeetsALockIsBusyAndLeavesNothing(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	id := txntest.Note(t, s.Direct, "a note", nil)
+	ctx := sandboxtest.Context(t)
+	holder, err := s.Primary(t).Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := holder.Exec(ctx, "SELECT 1 FROM note WHERE id = $1 FOR UPDATE", id); err != nil {
+		t.Fatal(err)
+	}
+	started := time.Now()
+	_, err = s.Direct.Write(ctx, txntest.Request("edit-note"), func(_ context.Context, tx *txn.Builder) error {
+		tx.Add(txntest.Edit{ID: id, Body: "edited", Status: "open"})
+		return nil
+	})
+	var p *problem.Problem
+	if !errors.As(err, &p) || p.Status != 503 {
+		t.Fatalf("got %v, want a 503", err)
+	}
+	if waited := time.Since(started); waited < 2*time.Second || waited > 6*time.Second {
+		t.Errorf("it waited %v for the lock", waited)
+	}
+	if err := holder.Rollback(ctx); err != nil {
+		t.Fatal(err)
+	}
+	txntest.EditNote(t, s.Direct, txntest.Edit{ID: id, Body: "edited", Status: "open"})
+}
