@@ -46,10 +46,13 @@ type Credentials interface {
 	DropCredential(ctx context.Context, hash string) error
 }
 
+// DBTX is a pool or connection of the site's database.
+type DBTX = db.DBTX
+
 // AuthenticatorOptions says what an Authenticator works with.
 type AuthenticatorOptions struct {
 	// DB is read for tokens, users and roles: the primary at main, the replica at a secondary site.
-	DB db.DBTX
+	DB DBTX
 	// Credentials is the site's memory; nil at main, where the database is the site's own.
 	Credentials Credentials
 	// Uses counts the uses of tokens; nil counts none.
@@ -67,7 +70,7 @@ type AuthenticatorOptions struct {
 // A credential is recognised by its form, and each form has one verifier; whatever the form, what comes out is one
 // api.Principal. API tokens are the only form so far.
 type Authenticator struct {
-	db          db.DBTX
+	db          DBTX
 	credentials Credentials
 	uses        *Uses
 	timeout     time.Duration

@@ -11,14 +11,18 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 )
 
 const (
 	keyFileSuffix = ".pem"
-	keyTimeForm   = "20060102T150405Z"
+	keyTimeForm   = "20060102T150405.000000Z"
 )
+
+// siteName is the form of a site's short name, which becomes a part of a file's.
+var siteName = regexp.MustCompile(`^[a-z0-9]+$`)
 
 // ErrNoSigningKey says that a folder holds no key of a site.
 var ErrNoSigningKey = errors.New("there is no signing key")
@@ -47,6 +51,9 @@ func InitSigningKey(dir, site string, now time.Time) (SigningKey, error) {
 // NewSigningKey makes a key of a site and stores its private part in dir, readable by the owner alone. The folder is
 // made when it is missing.
 func NewSigningKey(dir, site string, now time.Time) (SigningKey, error) {
+	if !siteName.MatchString(site) {
+		return SigningKey{}, fmt.Errorf("%q is no short name of a site: lower-case letters and digits", site)
+	}
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return SigningKey{}, fmt.Errorf("making a signing key: %w", err)
@@ -72,6 +79,9 @@ func NewSigningKey(dir, site string, now time.Time) (SigningKey, error) {
 // NewestSigningKey reads the key that a site signs with, the newest one in dir; ErrNoSigningKey when there is none. A
 // key that others than its owner may read is refused.
 func NewestSigningKey(dir, site string) (SigningKey, error) {
+	if !siteName.MatchString(site) {
+		return SigningKey{}, fmt.Errorf("%q is no short name of a site: lower-case letters and digits", site)
+	}
 	names, err := filepath.Glob(filepath.Join(dir, site+"-*"+keyFileSuffix))
 	if err != nil {
 		return SigningKey{}, fmt.Errorf("listing the signing keys of %s: %w", site, err)

@@ -3,12 +3,16 @@ package transfers
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/opsdb/opsdb/modules/transfers/internal/db"
 )
+
+// siteName is what the primary takes for a short name.
+var siteName = regexp.MustCompile(`^[a-z0-9]{1,63}$`)
 
 // NewSite says which site to add.
 type NewSite struct {

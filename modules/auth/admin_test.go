@@ -1,0 +1,307 @@
+package auth_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/opsdb/opsdb/modules/auth"
+	"github.com/opsdb/opsdb/platform/api"
+	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
+)
+
+// TestRolesHaveTheDocumentedPermissions holds the reference rows of the schema against the table of the API's documentation.
+func TestRolesHaveTheDocumentedPermissions(t *testing.T) {
+	t.Parallel()
+	resources := []string{"observations", "files", "packages", "sources", "programs", "instruments", "transfers", "staging"}
+	with := func(action string, resources ...string) (out []string) {
+		for _, r := range resources {
+			out = append(out, action+":"+r)
+		}
+		return out
+	}
+	reads := with("read", append(slices.Clone(resources), "buffer", "history", "metrics")...)
+	want := map[string][]string{
+		"admin":    slices.Concat(reads, with("read", "audit"), with("write", resources...), with("manage", "users", "buffer"), with("configure", "system")),
+		"observer": slices.Concat(reads, with("write", "observations", "files", "packages", "sources", "programs", "instruments", "staging")),
+		"viewer":   slices.Concat(reads, with("write", "staging")),
+		"service":  slices.Concat(reads, with("write", "observations", "files", "packages", "transfers", "staging")),
+	}
+	for _, permissions := range want {
+		slices.Sort(permissions)
+	}
+	rows, err := sandboxtest.New(t).Primary(t).Query(sandboxtest.Context(t), `
+		SELECT r.name, p.name FROM role r JOIN role_permission rp ON rp.role_id = r.id JOIN permission p ON p.id = rp.permission_id ORDER BY p.name`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string][]string{}
+	var role, permission string
+	if _, err := pgx.ForEachRow(rows, []any{&role, &permission}, func() error {
+		got[role] = append(got[role], permission)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("roles and permissions (-documented +stored):\n%s", diff)
+	}
+}
+
+func TestAdminRefusesWhatMakesNoSense(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, sandboxtest.New(t), false)
+	ctx := sandboxtest.Context(t)
+	s.user(t, "ada", "observer")
+	s.token(t, auth.NewToken{Username: "ada", Name: "laptop"})
+	create := func(n auth.NewToken) error { _, _, err := s.admin.CreateToken(ctx, n); return err }
+	for name, c := range map[string]struct {
+		err  error
+		want error
+	}{
+		"a user twice":                {s.admin.CreateUser(ctx, "ada", "", false, "viewer"), auth.ErrUserExists},
+		"a user with an unknown role": {s.admin.CreateUser(ctx, "bob", "", false, "viewer", "king"), auth.ErrRoleUnknown},
+		"a role for nobody":           {s.admin.GrantRole(ctx, "nobody", "viewer"), auth.ErrUserUnknown},
+		"a role there is not":         {s.admin.GrantRole(ctx, "ada", "king"), auth.ErrRoleUnknown},
+		"a token for nobody":          {create(auth.NewToken{Username: "nobody", Name: "x"}), auth.ErrUserUnknown},
+		"a token twice":               {create(auth.NewToken{Username: "ada", Name: "laptop"}), auth.ErrTokenExists},
+		"revoking what is not there":  {s.admin.RevokeToken(ctx, 4711), auth.ErrTokenGone},
+	} {
+		if !errors.Is(c.err, c.want) {
+			t.Errorf("%s: %v, want %v", name, c.err, c.want)
+		}
+	}
+	for _, scope := range []string{"read", "read:nothing", "*", "*:*", "read:**", "Read:files", "read:file*", ""} {
+		if err := create(auth.NewToken{Username: "ada", Name: "scoped", Scopes: []string{"read:files", scope}}); err == nil {
+			t.Errorf("the scope %q is taken", scope)
+		}
+	}
+	users, err := s.admin.Users(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(users) != 1 || !slices.Equal(users[0].Roles, []string{"observer"}) {
+		t.Errorf("users after all refusals: %+v", users)
+	}
+}
+
+func TestRevokedTokenLeavesItsNameToASuccessor(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, sandboxtest.New(t), false)
+	ctx := sandboxtest.Context(t)
+	s.user(t, "ada", "observer")
+	s.token(t, auth.NewToken{Username: "ada", Name: "laptop"})
+	id, err := s.admin.TokenID(ctx, "ada", "laptop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.admin.RevokeToken(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.admin.RevokeToken(ctx, id); !errors.Is(err, auth.ErrTokenGone) {
+		t.Errorf("revoking it again: %v", err)
+	}
+	s.token(t, auth.NewToken{Username: "ada", Name: "laptop"})
+	tokens, err := s.admin.Tokens(ctx, "ada")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(tokens) != 2 || tokens[0].Active || !tokens[1].Active || tokens[0].RevokedAt == nil {
+		t.Errorf("tokens: %+v", tokens)
+	}
+}
+
+func TestUsesAreWrittenInBatches(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, sandboxtest.New(t), false)
+	ctx := sandboxtest.Context(t)
+	s.user(t, "ada", "observer")
+	one := s.token(t, auth.NewToken{Username: "ada", Name: "one"})
+	two := s.token(t, auth.NewToken{Username: "ada", Name: "two"})
+	s.token(t, auth.NewToken{Username: "ada", Name: "unused"})
+	for _, text := range []string{one, two, one, one} {
+		if _, err := s.auth.Authenticate(ctx, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.auth.Authenticate(ctx, one[:62]+swap(one[62])); err == nil {
+		t.Fatal("a typo is accepted")
+	}
+	if err := s.uses.Flush(ctx, failingSink{}); !errors.Is(err, errDead) {
+		t.Fatalf("a sink that fails: %v", err)
+	}
+	if _, err := s.auth.Authenticate(ctx, one); err != nil {
+		t.Fatal(err)
+	}
+	sink := auth.NewUseTable(s.main)
+	for range 2 { // the second has nothing to add
+		if err := s.uses.Flush(ctx, sink); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := map[string]int64{}
+	tokens, err := s.admin.Tokens(ctx, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, token := range tokens {
+		got[token.Name] = token.UsageCount
+		if (token.LastUsedAt != nil) != (token.UsageCount > 0) || token.LastUsedAt != nil && !token.LastUsedAt.Equal(s.clock.now().Truncate(time.Microsecond)) {
+			t.Errorf("token %s was used last at %v", token.Name, token.LastUsedAt)
+		}
+	}
+	if diff := cmp.Diff(map[string]int64{"one": 4, "two": 1, "unused": 0}, got); diff != "" {
+		t.Errorf("uses (-want +got):\n%s", diff)
+	}
+}
+
+func TestUsesAreWrittenWhenTheServerEnds(t *testing.T) {
+	t.Parallel()
+	uses, sink := auth.NewUses(), make(memorySink, 1)
+	uses.Count(7, time.Now())
+	ctx, cancel := context.WithCancel(sandboxtest.Context(t))
+	cancel()
+	uses.Run(ctx, sink, time.Hour, slog.New(slog.DiscardHandler))
+	if got := <-sink; len(got) != 1 || got[0].TokenID != 7 || got[0].Uses != 1 {
+		t.Errorf("written at the end: %+v", got)
+	}
+}
+
+func TestMeTellsWhoAsks(t *testing.T) {
+	t.Parallel()
+	bothSites(t, func(t *testing.T, s *site) {
+		s.user(t, "ada", "viewer")
+		text := s.token(t, auth.NewToken{Username: "ada", Name: "laptop", Scopes: []string{"write:*", "read:files"}, Lifetime: time.Hour})
+		s.replay(t)
+		router, err := api.New(api.Options{Site: s.pair.Site, Authenticator: s.auth})
+		if err != nil {
+			t.Fatal(err)
+		}
+		auth.New().Register(router)
+		ask := func(bearer string) (int, map[string]any) {
+			request := httptest.NewRequest(http.MethodGet, "/auth/me", nil)
+			if bearer != "" {
+				request.Header.Set("Authorization", "Bearer "+bearer)
+			}
+			answer := httptest.NewRecorder()
+			router.Handler().ServeHTTP(answer, request)
+			var body map[string]any
+			if err := json.Unmarshal(answer.Body.Bytes(), &body); err != nil {
+				t.Fatalf("%s: %v", answer.Body, err)
+			}
+			return answer.Code, body
+		}
+		status, me := ask(text)
+		if status != http.StatusOK {
+			t.Fatalf("%d %v", status, me)
+		}
+		for _, unpredictable := range []string{"user_id", "token_id", "expires_at"} {
+			if me[unpredictable] == nil {
+				t.Errorf("%s is null", unpredictable)
+			}
+			delete(me, unpredictable)
+		}
+		want := map[string]any{"username": "ada", "service": false, "credential": "api_token", "roles": []any{"viewer"}, "permissions": []any{"read:files", "write:staging"}}
+		if diff := cmp.Diff(want, me); diff != "" {
+			t.Errorf("GET /auth/me (-want +got):\n%s", diff)
+		}
+		if status, body := ask(""); status != http.StatusUnauthorized || body["type"] != "/problems/unauthenticated" {
+			t.Errorf("without a credential: %d %v", status, body)
+		}
+		if _, err := problem.NewCatalog(auth.Problems); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestSigningKeysStayPrivateAndTheNewestCounts(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "keys")
+	now := time.Now()
+	if _, err := auth.NewestSigningKey(dir, "cologne"); !errors.Is(err, auth.ErrNoSigningKey) {
+		t.Errorf("without a key: %v", err)
+	}
+	first, err := auth.InitSigningKey(dir, "cologne", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := auth.InitSigningKey(dir, "cologne", now)
+	if err != nil || !first.Private.Equal(again.Private) || first.ID != again.ID {
+		t.Errorf("init a second time made another key: %v", err)
+	}
+	if _, err := auth.NewSigningKey(dir, "cornell", now.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	second, err := auth.NewSigningKey(dir, "cologne", now.Add(time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest, err := auth.NewestSigningKey(dir, "cologne")
+	if err != nil || newest.ID != second.ID || !newest.Private.Equal(second.Private) {
+		t.Errorf("the newest is %s (%v), want %s", newest.ID, err, second.ID)
+	}
+	if public, err := base64.RawURLEncoding.DecodeString(second.PublicText()); err != nil || len(public) != 32 {
+		t.Errorf("public part %q", second.PublicText())
+	}
+	file := filepath.Join(dir, second.ID+".pem")
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("the private part has mode %v", info.Mode())
+	}
+	if err := os.Chmod(file, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := auth.NewestSigningKey(dir, "cologne"); err == nil {
+		t.Error("a key that others may read is used")
+	}
+	for _, site := range []string{"", "../x", "a*", "A"} {
+		if _, err := auth.NewSigningKey(dir, site, now); err == nil {
+			t.Errorf("a key for the site %q", site)
+		}
+	}
+}
+
+func TestPublishedKeyRetiresItsPredecessor(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, sandboxtest.New(t), false)
+	ctx := sandboxtest.Context(t)
+	for _, kid := range []string{"a", "b", "b"} {
+		if err := s.admin.AddSigningKey(ctx, "cologne", kid, "public"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.admin.AddSigningKey(ctx, "cornell", "c", "public"); err != nil {
+		t.Fatal(err)
+	}
+	var current string
+	if err := s.main.QueryRow(ctx, "SELECT string_agg(kid, ',' ORDER BY kid) FROM signing_key WHERE retired_at IS NULL").Scan(&current); err != nil {
+		t.Fatal(err)
+	}
+	if current != "b,c" {
+		t.Errorf("current keys: %s, want b,c", current)
+	}
+}
+
+type failingSink struct{}
+
+func (failingSink) AddUses(context.Context, []auth.TokenUse) error { return errDead }
+
+type memorySink chan []auth.TokenUse
+
+func (m memorySink) AddUses(_ context.Context, uses []auth.TokenUse) error { m <- uses; return nil }

@@ -1,0 +1,582 @@
+package auth_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/opsdb/opsdb/modules/auth"
+	"github.com/opsdb/opsdb/platform/api"
+	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/rdb"
+	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
+)
+
+func TestMain(m *testing.M) { sandboxtest.Main(m) }
+
+func TestWhatIsNoValidCredentialIsRefused(t *testing.T) {
+	t.Parallel()
+	bothSites(t, func(t *testing.T, s *site) {
+		s.user(t, "ada", "observer")
+		s.user(t, "gone", "observer")
+		valid := s.token(t, auth.NewToken{Username: "ada", Name: "valid"})
+		expired := s.token(t, auth.NewToken{Username: "ada", Name: "expired", Lifetime: -time.Second})
+		inactive := s.token(t, auth.NewToken{Username: "gone", Name: "inactive"})
+		revoked := s.token(t, auth.NewToken{Username: "ada", Name: "revoked"})
+		s.exec(t, "UPDATE app_user SET is_active = false WHERE username = 'gone'")
+		s.exec(t, "UPDATE api_token SET is_active = false, revoked_at = now() WHERE name = 'revoked'")
+		unknown, err := auth.NewTokenText()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.replay(t)
+		if _, err := s.auth.Authenticate(sandboxtest.Context(t), valid); err != nil {
+			t.Fatalf("a valid token: %v", err)
+		}
+		typo := strings.Replace(valid, valid[20:21], swap(valid[20]), 1)
+		for name, c := range map[string]struct{ text, says string }{
+			"empty":              {"", "no credential"},
+			"another form":       {"eyJhbGciOiJFZERTQSJ9.e30.c2ln", "no credential"},
+			"a typo":             {typo, "malformed"},
+			"cut":                {valid[:40], "malformed"},
+			"unknown":            {unknown, "unknown"},
+			"expired":            {expired, "expired"},
+			"revoked":            {revoked, "revoked"},
+			"of an inactive one": {inactive, "not active"},
+		} {
+			for try := range 2 { // the second time by what the first has left behind
+				principal, err := s.auth.Authenticate(sandboxtest.Context(t), c.text)
+				if !errors.Is(err, problem.Unauthorized) || !strings.Contains(err.Error(), c.says) {
+					t.Errorf("%s, try %d: got %v, want unauthenticated that says %q", name, try+1, err, c.says)
+				}
+				if principal.Username != "" || len(principal.Permissions) > 0 {
+					t.Errorf("%s: refused, and yet %+v", name, principal)
+				}
+				if err != nil && c.text != "" && strings.Contains(err.Error(), c.text) {
+					t.Errorf("%s: the refusal repeats the secret", name)
+				}
+			}
+		}
+	})
+}
+
+func TestMalformedTokenCostsNoLookUp(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, sandboxtest.New(t), false)
+	for _, text := range []string{"ops_api_token_", "ops_api_token_" + strings.Repeat("0", 49), "x"} {
+		if _, err := s.auth.Authenticate(sandboxtest.Context(t), text); !errors.Is(err, problem.Unauthorized) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	if n := s.db.queries.Load(); n != 0 {
+		t.Errorf("%d queries for malformed tokens", n)
+	}
+}
+
+func TestPrincipalHasTheRightsOfItsUserNarrowedByScopes(t *testing.T) {
+	t.Parallel()
+	bothSites(t, func(t *testing.T, s *site) {
+		s.user(t, "vera", "viewer", "service")
+		var viewer []string
+		for _, resource := range []string{"observations", "files", "packages", "sources", "programs", "instruments", "transfers", "staging", "buffer", "history", "metrics"} {
+			viewer = append(viewer, "read:"+resource)
+		}
+		service := []string{"write:observations", "write:files", "write:packages", "write:transfers", "write:staging"}
+		all := slices.Sorted(slices.Values(slices.Concat(viewer, service)))
+		cases := map[string]struct{ scopes, want []string }{
+			"none":                      {nil, all},
+			"a wildcard":                {[]string{"read:*"}, slices.Sorted(slices.Values(viewer))},
+			"one":                       {[]string{"write:files"}, []string{"write:files"}},
+			"several":                   {[]string{"read:metrics", "write:*"}, slices.Sorted(slices.Values(append([]string{"read:metrics"}, service...)))},
+			"what the user may not do":  {[]string{"manage:users", "read:audit", "read:files"}, []string{"read:files"}},
+			"a wildcard of other kinds": {[]string{"manage:*"}, nil},
+		}
+		texts := map[string]string{}
+		for name, c := range cases {
+			texts[name] = s.token(t, auth.NewToken{Username: "vera", Name: name, Scopes: c.scopes})
+		}
+		s.replay(t)
+		for name, c := range cases {
+			principal, err := s.auth.Authenticate(sandboxtest.Context(t), texts[name])
+			if err != nil {
+				t.Errorf("scopes %s: %v", name, err)
+				continue
+			}
+			if diff := cmp.Diff(c.want, slices.Sorted(maps.Keys(principal.Permissions))); diff != "" {
+				t.Errorf("scopes %s (-want +got):\n%s", name, diff)
+			}
+			if principal.Actor() != "user:vera" || !slices.Equal(principal.Roles, []string{"service", "viewer"}) || principal.Kind != "api_token" || principal.TokenID == 0 {
+				t.Errorf("scopes %s: principal %+v", name, principal)
+			}
+		}
+	})
+}
+
+func TestVerifiedTokenIsTrustedForThirtySeconds(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, sandboxtest.New(t), false)
+	s.user(t, "ada", "observer")
+	text := s.token(t, auth.NewToken{Username: "ada", Name: "laptop"})
+	ctx := sandboxtest.Context(t)
+	for range 10 {
+		if _, err := s.auth.Authenticate(ctx, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := s.db.queries.Load(); n != 1 {
+		t.Errorf("%d queries for ten requests, want 1", n)
+	}
+	s.exec(t, "UPDATE api_token SET is_active = false")
+	s.clock.advance(29 * time.Second)
+	if _, err := s.auth.Authenticate(ctx, text); err != nil {
+		t.Errorf("29 s after the look-up: %v", err)
+	}
+	s.clock.advance(2 * time.Second)
+	if _, err := s.auth.Authenticate(ctx, text); !errors.Is(err, problem.Unauthorized) {
+		t.Errorf("31 s after the look-up a revoked token gives %v", err)
+	}
+}
+
+func TestForgottenTokenIsCheckedAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, sandboxtest.New(t), false)
+	s.user(t, "ada", "observer")
+	text := s.token(t, auth.NewToken{Username: "ada", Name: "laptop"})
+	ctx := sandboxtest.Context(t)
+	if _, err := s.auth.Authenticate(ctx, text); err != nil {
+		t.Fatal(err)
+	}
+	s.exec(t, "UPDATE api_token SET is_active = false")
+	hash, _, err := auth.ParseToken(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.auth.Forget(ctx, hash); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.auth.Authenticate(ctx, text); !errors.Is(err, problem.Unauthorized) {
+		t.Errorf("a revoked token after Forget gives %v", err)
+	}
+}
+
+func TestTokenExpiresWhileItIsCached(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, sandboxtest.New(t), false)
+	s.user(t, "ada", "observer")
+	text := s.token(t, auth.NewToken{Username: "ada", Name: "short", Lifetime: 10 * time.Second})
+	ctx := sandboxtest.Context(t)
+	principal, err := s.auth.Authenticate(ctx, text)
+	if err != nil || principal.Expires.IsZero() {
+		t.Fatalf("before its end: %+v, %v", principal, err)
+	}
+	s.clock.advance(11 * time.Second)
+	if _, err := s.auth.Authenticate(ctx, text); !errors.Is(err, problem.Unauthorized) {
+		t.Errorf("after its end: %v", err)
+	}
+}
+
+func TestManyRequestsShareOneLookUp(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, sandboxtest.New(t), false)
+	s.user(t, "ada", "observer")
+	text := s.token(t, auth.NewToken{Username: "ada", Name: "laptop"})
+	release := make(chan struct{})
+	s.db.hold.Store(&release)
+	var done sync.WaitGroup
+	ctx, cancel := context.WithCancel(sandboxtest.Context(t))
+	for i := range 50 {
+		done.Add(1)
+		go func() {
+			defer done.Done()
+			own := ctx
+			if i > 0 {
+				own = sandboxtest.Context(t)
+			}
+			if _, err := s.auth.Authenticate(own, text); err != nil {
+				t.Errorf("request %d: %v", i, err)
+			}
+		}()
+	}
+	sandboxtest.Eventually(t, 5*time.Second, "the look-up", func() bool { return s.db.queries.Load() == 1 })
+	cancel() // of the one that may be looking: the others must not fail with it
+	close(release)
+	done.Wait()
+	if n := s.db.queries.Load(); n > 3 {
+		t.Errorf("%d look-ups for 50 requests at once", n)
+	}
+}
+
+func TestMainWithoutItsDatabaseCannotCheck(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, sandboxtest.New(t), false)
+	s.user(t, "ada", "observer")
+	text := s.token(t, auth.NewToken{Username: "ada", Name: "laptop"})
+	s.db.broken.Store(true)
+	ctx := sandboxtest.Context(t)
+	if _, err := s.auth.Authenticate(ctx, text); !errors.Is(err, problem.CredentialsUnavailable) {
+		t.Errorf("with the database away: %v, want credentials-unavailable", err)
+	}
+	s.db.broken.Store(false)
+	if _, err := s.auth.Authenticate(ctx, text); err != nil {
+		t.Errorf("with the database back: %v", err)
+	}
+}
+
+func TestSiteRemembersTokensWhileItsReplicaCannotBeRead(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, sandboxtest.New(t), true)
+	s.user(t, "svc", "service")
+	known := s.token(t, auth.NewToken{Username: "svc", Name: "daq", Scopes: []string{"write:*"}})
+	unseen := s.token(t, auth.NewToken{Username: "svc", Name: "unseen"})
+	s.replay(t)
+	ctx := sandboxtest.Context(t)
+	before, err := s.auth.Authenticate(ctx, known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.db.broken.Store(true)
+	s.clock.advance(time.Hour)
+	after, err := s.auth.Authenticate(ctx, known)
+	if err != nil {
+		t.Fatalf("a token verified an hour ago: %v", err)
+	}
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("remembered principal (-verified +remembered):\n%s", diff)
+	}
+	// Another process of the site remembers as well.
+	other := s.another(t)
+	if _, err := other.Authenticate(ctx, known); err != nil {
+		t.Errorf("in another process: %v", err)
+	}
+	if _, err := s.auth.Authenticate(ctx, unseen); !errors.Is(err, problem.CredentialsUnavailable) {
+		t.Errorf("a valid token never seen here: %v, want credentials-unavailable and never unauthenticated", err)
+	}
+	s.clock.advance(24 * time.Hour)
+	if _, err := s.auth.Authenticate(ctx, known); !errors.Is(err, problem.CredentialsUnavailable) {
+		t.Errorf("25 hours later: %v, want credentials-unavailable", err)
+	}
+	s.db.broken.Store(false)
+	s.clock.advance(2 * time.Second)
+	for _, text := range []string{known, unseen} {
+		if _, err := s.auth.Authenticate(ctx, text); err != nil {
+			t.Errorf("with the replica back: %v", err)
+		}
+	}
+}
+
+func TestSecretsAreNotStoredInRedis(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, sandboxtest.New(t), true)
+	s.user(t, "svc", "service")
+	text := s.token(t, auth.NewToken{Username: "svc", Name: "daq"})
+	s.replay(t)
+	ctx := sandboxtest.Context(t)
+	if _, err := s.auth.Authenticate(ctx, text); err != nil {
+		t.Fatal(err)
+	}
+	stored, err := s.redis.HGetAll(ctx, "site:observatory:credentials").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(stored) != 1 {
+		t.Fatalf("remembered: %v", stored)
+	}
+	for key, value := range stored {
+		if hash, _, _ := auth.ParseToken(text); key != hash.String() || strings.Contains(value, text) || strings.Contains(value, text[14:]) {
+			t.Errorf("remembered %s: %s", key, value)
+		}
+	}
+}
+
+func TestRevokedTokenIsNotRemembered(t *testing.T) {
+	t.Parallel()
+	for name, revoke := range map[string]string{
+		"revoked":       "UPDATE api_token SET is_active = false, revoked_at = now()",
+		"deleted":       "DELETE FROM api_token",
+		"user inactive": "UPDATE app_user SET is_active = false",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, sandboxtest.New(t), true)
+			s.user(t, "svc", "service")
+			text := s.token(t, auth.NewToken{Username: "svc", Name: "daq"})
+			s.replay(t)
+			ctx := sandboxtest.Context(t)
+			if _, err := s.auth.Authenticate(ctx, text); err != nil {
+				t.Fatal(err)
+			}
+			s.exec(t, revoke)
+			s.replay(t)
+			s.clock.advance(31 * time.Second)
+			if _, err := s.auth.Authenticate(ctx, text); !errors.Is(err, problem.Unauthorized) {
+				t.Fatalf("the replica shows it, and: %v", err)
+			}
+			s.db.broken.Store(true)
+			s.clock.advance(31 * time.Second)
+			if _, err := s.auth.Authenticate(ctx, text); !errors.Is(err, problem.CredentialsUnavailable) {
+				t.Errorf("then the replica goes away: %v, want credentials-unavailable", err)
+			}
+		})
+	}
+}
+
+func TestChangedRightsAreRememberedAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, sandboxtest.New(t), true)
+	s.user(t, "ada", "observer")
+	text := s.token(t, auth.NewToken{Username: "ada", Name: "laptop"})
+	s.replay(t)
+	ctx := sandboxtest.Context(t)
+	if p, err := s.auth.Authenticate(ctx, text); err != nil || !p.Can("write:sources") {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	s.exec(t, "UPDATE user_role SET role_id = (SELECT id FROM role WHERE name = 'viewer')")
+	s.replay(t)
+	s.clock.advance(31 * time.Second)
+	if p, err := s.auth.Authenticate(ctx, text); err != nil || p.Can("write:sources") {
+		t.Fatalf("after the change: %+v, %v", p, err)
+	}
+	s.db.broken.Store(true)
+	s.clock.advance(31 * time.Second)
+	if p, err := s.auth.Authenticate(ctx, text); err != nil || p.Can("write:sources") {
+		t.Errorf("remembered after the change: %+v, %v", p, err)
+	}
+}
+
+// TestHangingReplicaDelaysOneRequestASecond: a replica that takes connections and answers nothing must not stop observing.
+func TestHangingReplicaDelaysOneRequestASecond(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, sandboxtest.New(t), true)
+	s.user(t, "svc", "service")
+	text := s.token(t, auth.NewToken{Username: "svc", Name: "daq"})
+	s.replay(t)
+	ctx := sandboxtest.Context(t)
+	if _, err := s.auth.Authenticate(ctx, text); err != nil {
+		t.Fatal(err)
+	}
+	never := make(chan struct{})
+	s.db.hold.Store(&never)
+	s.clock.advance(31 * time.Second)
+	began := time.Now()
+	if _, err := s.auth.Authenticate(ctx, text); err != nil {
+		t.Errorf("with the replica hanging: %v", err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("the answer took %v", took)
+	}
+	asked := s.db.queries.Load()
+	for range 100 {
+		if _, err := s.auth.Authenticate(ctx, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	unknown, err := auth.NewTokenText()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.auth.Authenticate(ctx, unknown); !errors.Is(err, problem.CredentialsUnavailable) {
+		t.Errorf("an unknown token: %v", err)
+	}
+	if n := s.db.queries.Load(); n != asked {
+		t.Errorf("the hanging replica was asked %d times more within the second", n-asked)
+	}
+}
+
+func TestWithoutReplicaAndRedisNothingCanBeChecked(t *testing.T) {
+	t.Parallel()
+	pair := sandboxtest.New(t)
+	s := newSite(t, pair, false)
+	s.user(t, "svc", "service")
+	text := s.token(t, auth.NewToken{Username: "svc", Name: "daq"})
+	a := auth.NewAuthenticator(auth.AuthenticatorOptions{DB: s.db, Credentials: deadRedis{}, Now: s.clock.now, Logger: slog.New(slog.DiscardHandler)})
+	ctx := sandboxtest.Context(t)
+	if _, err := a.Authenticate(ctx, text); err != nil {
+		t.Errorf("Redis away, replica there: %v", err)
+	}
+	s.db.broken.Store(true)
+	s.clock.advance(31 * time.Second)
+	if _, err := a.Authenticate(ctx, text); !errors.Is(err, problem.CredentialsUnavailable) {
+		t.Errorf("both away: %v, want credentials-unavailable", err)
+	}
+}
+
+func BenchmarkAuthenticateCached(b *testing.B) {
+	s := newSite(b, sandboxtest.New(b), false)
+	s.user(b, "ada", "observer")
+	text := s.token(b, auth.NewToken{Username: "ada", Name: "laptop"})
+	ctx := context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.auth.Authenticate(ctx, text); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// site is one site with an authenticator over a database that can be broken.
+type site struct {
+	pair  *sandboxtest.Pair
+	main  *pgxpool.Pool
+	admin *auth.Admin
+	db    *faulty
+	clock *clock
+	store *pending.Store
+	redis *rdb.Client
+	uses  *auth.Uses
+	auth  *auth.Authenticator
+}
+
+func bothSites(t *testing.T, test func(t *testing.T, s *site)) {
+	for name, secondary := range map[string]bool{"main": false, "secondary": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, newSite(t, sandboxtest.New(t), secondary))
+		})
+	}
+}
+
+func newSite(t testing.TB, pair *sandboxtest.Pair, secondary bool) *site {
+	t.Helper()
+	s := &site{pair: pair, main: pair.Primary(t), clock: &clock{at: time.Now()}, uses: auth.NewUses()}
+	s.admin = auth.NewAdmin(s.main)
+	s.db = &faulty{DBTX: s.main}
+	if secondary {
+		s.db = &faulty{DBTX: pair.Replica(t)}
+		client, err := rdb.Open(rdb.Options{URL: pair.RedisURL})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { client.Close() })
+		s.redis = client
+		s.store, err = pending.Open(sandboxtest.Context(t), client, pending.Options{Site: pair.Site, Decoder: noSteps{}, Now: s.clock.now, Durability: pending.Relaxed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := s.store.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	s.auth = s.another(t)
+	return s
+}
+
+// another is the authenticator of another process of the site.
+func (s *site) another(t testing.TB) *auth.Authenticator {
+	t.Helper()
+	o := auth.AuthenticatorOptions{DB: s.db, Uses: s.uses, Now: s.clock.now, Logger: slog.New(slog.DiscardHandler)}
+	if s.store != nil {
+		// The test machine may be too busy for the 200 ms of a real site; a hanging database still ends it.
+		o.Credentials, o.LookupTimeout = s.store, 2*time.Second
+	}
+	return auth.NewAuthenticator(o)
+}
+
+func (s *site) user(t testing.TB, name string, roles ...string) {
+	t.Helper()
+	if err := s.admin.CreateUser(sandboxtest.Context(t), name, "", false, roles...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *site) token(t testing.TB, n auth.NewToken) string {
+	t.Helper()
+	text, _, err := s.admin.CreateToken(sandboxtest.Context(t), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func (s *site) exec(t testing.TB, sql string) { t.Helper(); s.pair.Exec(t, sql) }
+
+func (s *site) replay(t testing.TB) {
+	t.Helper()
+	if s.store != nil {
+		s.pair.WaitForReplay(t)
+	}
+}
+
+// faulty is a database that can stop answering.
+type faulty struct {
+	auth.DBTX
+	queries atomic.Int64
+	broken  atomic.Bool
+	hold    atomic.Pointer[chan struct{}]
+}
+
+func (f *faulty) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	f.queries.Add(1)
+	if f.broken.Load() {
+		return brokenRow{&pgconn.ConnectError{}}
+	}
+	if hold := f.hold.Load(); hold != nil {
+		select {
+		case <-*hold:
+		case <-ctx.Done():
+			return brokenRow{ctx.Err()}
+		}
+	}
+	return f.DBTX.QueryRow(ctx, sql, args...)
+}
+
+type brokenRow struct{ err error }
+
+func (r brokenRow) Scan(...any) error { return r.err }
+
+type deadRedis struct{}
+
+var errDead = errors.New("redis: connection refused")
+
+func (deadRedis) Credential(context.Context, string) (json.RawMessage, error) { return nil, errDead }
+func (deadRedis) KeepCredential(context.Context, string, json.RawMessage, time.Duration) error {
+	return errDead
+}
+func (deadRedis) DropCredential(context.Context, string) error { return errDead }
+
+type noSteps struct{}
+
+func (noSteps) Changes(string, json.RawMessage) ([]pending.Change, error) {
+	return nil, pending.ErrUnknownKind
+}
+
+type clock struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
+
+func swap(b byte) string {
+	if b == 'a' {
+		return "b"
+	}
+	return "a"
+}
+
+var _ api.Authenticator = (*auth.Authenticator)(nil)

@@ -1,0 +1,36 @@
+package auth
+
+import (
+	"testing"
+	"time"
+
+	"github.com/opsdb/opsdb/platform/api"
+)
+
+func TestCacheForgetsTheLeastRecentlyUsed(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	c := newCache(3)
+	entry := func(n byte) *verified {
+		return &verified{hash: Hash{n}, principal: api.Principal{UserID: int64(n)}, until: now.Add(time.Minute)}
+	}
+	for n := byte(1); n <= 3; n++ {
+		c.put(entry(n))
+	}
+	if _, ok := c.get(Hash{1}, now); !ok {
+		t.Fatal("the first entry is gone too early")
+	}
+	c.put(entry(3)) // replaces itself: nothing has to go
+	c.put(entry(4))
+	for n, want := range map[byte]bool{1: true, 2: false, 3: true, 4: true} {
+		if p, ok := c.get(Hash{n}, now); ok != want || ok && p.UserID != int64(n) {
+			t.Errorf("entry %d: %+v %t, want %t", n, p, ok, want)
+		}
+	}
+	if _, ok := c.get(Hash{1}, now.Add(time.Minute)); ok {
+		t.Error("an entry outlives its time")
+	}
+	if len(c.entries) != 2 || c.recent.Len() != 2 {
+		t.Errorf("%d entries, %d in order", len(c.entries), c.recent.Len())
+	}
+}
