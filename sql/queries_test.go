@@ -21,7 +21,7 @@ var owners = map[string][]string{
 	"observations": {"executed_obs_unit", "executed_obs_unit_module", "raw_data_file", "raw_data_package", "raw_data_package_metadata", "physical_copy"},
 	"transfers": {"site", "data_location", "data_transfer_route", "data_transfer_package", "data_transfer", "long_term_archive_transfer",
 		"staging_job", "staging_job_package", "transfer_log"},
-	"auth": {"app_user", "role", "permission", "user_role", "role_permission", "api_token", "user_preference", "session", "signing_key", "audit_event"},
+	"auth":   {"app_user", "role", "permission", "user_role", "role_permission", "api_token", "user_preference", "session", "signing_key", "audit_event"},
 	"buffer": {"applied_transaction", "site_status", "dead_letter_decision"},
 	// Written by triggers alone.
 	"": {"table_version"},
