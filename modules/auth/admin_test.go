@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -168,6 +169,37 @@ func TestUsesAreWrittenInBatches(t *testing.T) {
 	}
 }
 
+func TestUsesAtASecondarySiteAreKeptInItsRedis(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, sandboxtest.New(t), true)
+	ctx := sandboxtest.Context(t)
+	s.user(t, "svc", "service")
+	text := s.token(t, auth.NewToken{Username: "svc", Name: "daq"})
+	s.replay(t)
+	for batch := range 2 {
+		for range 3 {
+			if _, err := s.auth.Authenticate(ctx, text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.uses.Flush(ctx, s.store); err != nil {
+			t.Fatalf("batch %d: %v", batch, err)
+		}
+	}
+	id, err := s.admin.TokenID(ctx, "svc", "daq")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := s.redis.HGetAll(ctx, "site:observatory:token_uses").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{fmt.Sprintf("%d:uses", id): "6", fmt.Sprintf("%d:last", id): fmt.Sprint(s.clock.now().Unix())}
+	if diff := cmp.Diff(want, kept); diff != "" {
+		t.Errorf("kept uses (-want +got):\n%s", diff)
+	}
+}
+
 func TestUsesAreWrittenWhenTheServerEnds(t *testing.T) {
 	t.Parallel()
 	uses, sink := auth.NewUses(), make(memorySink, 1)
@@ -300,8 +332,8 @@ func TestPublishedKeyRetiresItsPredecessor(t *testing.T) {
 
 type failingSink struct{}
 
-func (failingSink) AddUses(context.Context, []auth.TokenUse) error { return errDead }
+func (failingSink) AddTokenUses(context.Context, []auth.TokenUse) error { return errDead }
 
 type memorySink chan []auth.TokenUse
 
-func (m memorySink) AddUses(_ context.Context, uses []auth.TokenUse) error { m <- uses; return nil }
+func (m memorySink) AddTokenUses(_ context.Context, uses []auth.TokenUse) error { m <- uses; return nil }

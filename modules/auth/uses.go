@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/opsdb/opsdb/modules/auth/internal/db"
+	"github.com/opsdb/opsdb/platform/pending"
 )
 
 // Uses counts uses of tokens in memory. Who must know them gets them in batches, never per request.
@@ -17,16 +18,13 @@ type Uses struct {
 }
 
 // TokenUse is how often a token was used since the last batch, and when for the last time.
-type TokenUse struct {
-	TokenID int64
-	Uses    int64
-	Last    time.Time
-}
+type TokenUse = pending.TokenUse
 
-// UseSink keeps counted uses for good.
+// UseSink keeps counted uses: UseTable at main; pending.Store at a secondary site, which keeps them in its Redis until
+// the primary is told.
 type UseSink interface {
-	// AddUses adds a batch to what is stored; after an error the batch is tried again with the next one.
-	AddUses(ctx context.Context, uses []TokenUse) error
+	// AddTokenUses adds a batch to what is stored; after an error the batch is tried again with the next one.
+	AddTokenUses(ctx context.Context, uses []TokenUse) error
 }
 
 // NewUses returns an empty count.
@@ -82,7 +80,7 @@ func (u *Uses) Flush(ctx context.Context, sink UseSink) error {
 	if len(batch) == 0 {
 		return nil
 	}
-	if err := sink.AddUses(ctx, batch); err != nil {
+	if err := sink.AddTokenUses(ctx, batch); err != nil {
 		u.mu.Lock()
 		for _, use := range batch {
 			u.add(use)
@@ -99,8 +97,8 @@ type UseTable struct{ db db.DBTX }
 // NewUseTable returns the sink that writes to the primary.
 func NewUseTable(primary db.DBTX) UseTable { return UseTable{primary} }
 
-// AddUses implements UseSink with one statement.
-func (t UseTable) AddUses(ctx context.Context, uses []TokenUse) error {
+// AddTokenUses implements UseSink with one statement.
+func (t UseTable) AddTokenUses(ctx context.Context, uses []TokenUse) error {
 	params := db.CountTokenUsesParams{}
 	for _, use := range uses {
 		params.ID = append(params.ID, use.TokenID)
