@@ -253,7 +253,7 @@ func (s *Store) Lookup(ctx context.Context, seq int64) (*Transaction, error) {
 	if len(entries) == 0 {
 		return nil, nil
 	}
-	e, err := entryOf(entries[0])
+	e, err := entryOf(messageOf(entries[0]))
 	if err != nil {
 		return nil, err
 	}

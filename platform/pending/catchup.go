@@ -92,8 +92,8 @@ type news struct {
 	seq, change       int64
 	swept             int64
 	paused            bool
-	entries           []redis.XMessage
-	changes           []redis.XMessage
+	entries           []message
+	changes           []message
 	entriesCut, short bool // more entries follow; fewer than the counters say
 }
 
@@ -144,45 +144,29 @@ func (s *Store) exchange(ctx context.Context) (View, error) {
 	}
 }
 
-// read asks for everything after our positions. One MULTI: `swept` must belong
-// to the view, or rows could be missing from both it and an old snapshot.
+// read asks for everything after our positions, in one moment.
 func (s *Store) read(ctx context.Context, seq, change int64) (news, error) {
-	var counters *redis.SliceCmd
-	var entries, changes *redis.XStreamSliceCmd
-	_, err := s.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		counters = p.MGet(ctx, s.prefix+"load", s.prefix+"seq", s.prefix+"change", s.prefix+"swept", s.prefix+"paused")
-		entries = p.XRead(ctx, &redis.XReadArgs{Streams: []string{s.prefix + "transactions", fmt.Sprintf("%d-0", seq)}, Count: readCount, Block: -1})
-		changes = p.XRead(ctx, &redis.XReadArgs{Streams: []string{s.prefix + "changes", fmt.Sprintf("%d-0", change)}, Count: changeCount, Block: -1})
-		return nil
-	})
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return news{}, err
-	}
-	c, err := counters.Result()
+	reply, err := scripts.catchUp.Run(ctx, s.client, []string{s.prefix}, seq, readCount, change, changeCount).Slice()
 	if err != nil {
 		return news{}, err
 	}
-	n := news{seq: number(c[1]), change: number(c[2]), swept: number(c[3]), paused: c[4] != nil}
-	n.load, _ = c[0].(string)
-	n.entries, n.changes = messages(entries), messages(changes)
+	a := answer{list: reply}
+	c := a.next()
+	n := news{seq: number(c.at(1)), change: number(c.at(2)), swept: number(c.at(3)), paused: c.at(4) != nil}
+	n.load, _ = c.at(0).(string)
+	n.entries = a.messages()
+	n.changes = a.messages()
 	n.entriesCut = len(n.entries) == readCount
 	if !n.entriesCut && n.seq > seq {
 		last := int64(0)
 		if len(n.entries) > 0 {
-			if last, err = idNumber(n.entries[len(n.entries)-1].ID); err != nil {
+			if last, err = idNumber(n.entries[len(n.entries)-1].id); err != nil {
 				return news{}, err
 			}
 		}
 		n.short = last < n.seq
 	}
 	return n, nil
-}
-
-func messages(c *redis.XStreamSliceCmd) []redis.XMessage {
-	if v := c.Val(); len(v) > 0 {
-		return v[0].Messages
-	}
-	return nil
 }
 
 // apply brings news into the view. done: the view is complete. ok is false when
@@ -212,8 +196,8 @@ func (s *Store) apply(n news) (v View, done, ok bool) {
 	}
 	st.LastSeq = max(st.LastSeq, n.seq)
 	for _, m := range n.changes {
-		number, err := idNumber(m.ID)
-		if err != nil || number != st.LastChange+1 || !st.follow(m.Values) {
+		number, err := idNumber(m.id)
+		if err != nil || number != st.LastChange+1 || !st.follow(m) {
 			return View{}, false, false
 		}
 		st.LastChange = number
@@ -230,7 +214,7 @@ func (s *Store) apply(n news) (v View, done, ok bool) {
 	return s.current(), true, true
 }
 
-func (s *Store) decodeAll(list []redis.XMessage) ([]*Tx, error) {
+func (s *Store) decodeAll(list []message) ([]*Tx, error) {
 	if len(list) == 0 {
 		return nil, nil
 	}
@@ -278,7 +262,7 @@ func (s *Store) reload(ctx context.Context) error {
 			return fmt.Errorf("loading the pending transactions: %w", err)
 		}
 		for _, m := range page {
-			e, err := entryOf(m)
+			e, err := entryOf(messageOf(m))
 			if err != nil {
 				return err
 			}

@@ -13,11 +13,8 @@ import (
 
 // follow brings one entry of `changes` into the state; false when it is about
 // something that the view cannot know, so that everything must be loaded anew.
-func (s *state) follow(values map[string]any) bool {
-	field := func(name string) string {
-		v, _ := values[name].(string)
-		return v
-	}
+func (s *state) follow(m message) bool {
+	field := m.field
 	switch field("e") {
 	case "applied":
 		position, err := strconv.ParseInt(field("p"), 10, 64)
@@ -125,53 +122,99 @@ func (l *loaded) settle(t *Tx) {
 
 // loadSets reads counters and sets in one moment.
 func (s *Store) loadSets(ctx context.Context, st *state) (*loaded, error) {
-	var counters *redis.SliceCmd
-	var applied *redis.ZSliceCmd
-	var replicated, discarded *redis.StringSliceCmd
-	var dead, attempts *redis.MapStringStringCmd
-	var changes *redis.XMessageSliceCmd
-	if _, err := s.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		counters = p.MGet(ctx, s.prefix+"load", s.prefix+"seq", s.prefix+"change", s.prefix+"swept", s.prefix+"paused")
-		applied = p.ZRangeWithScores(ctx, s.prefix+"applied", 0, -1)
-		replicated = p.ZRange(ctx, s.prefix+"replicated", 0, -1)
-		dead = p.HGetAll(ctx, s.prefix+"dead_letters")
-		discarded = p.HKeys(ctx, s.prefix+"discarded")
-		attempts = p.HGetAll(ctx, s.prefix+"attempts")
-		// Only the newest changes still say at which LSN a group was flushed.
-		changes = p.XRevRangeN(ctx, s.prefix+"changes", "+", "-", changeCount)
-		return nil
-	}); err != nil {
+	reply, err := scripts.load.Run(ctx, s.client, []string{s.prefix}, changeCount).Slice()
+	if err != nil {
 		return nil, fmt.Errorf("loading the states of pending transactions: %w", err)
 	}
-	c := counters.Val()
-	st.Load, _ = c[0].(string)
-	st.LastSeq, st.LastChange, st.Swept, st.Paused = number(c[1]), number(c[2]), number(c[3]), c[4] != nil
+	a := answer{list: reply}
+	c := a.next()
+	st.Load, _ = c.at(0).(string)
+	st.LastSeq, st.LastChange, st.Swept, st.Paused = number(c.at(1)), number(c.at(2)), number(c.at(3)), c.at(4) != nil
 	l := &loaded{left: map[int64]bool{}, applied: map[int64]int64{}, lsn: map[int64]string{}, dead: map[int64]*DeadLetter{}, attempts: map[int64]int{}}
-	for _, z := range applied.Val() {
-		l.applied[number(z.Member)] = int64(z.Score)
+	for i, applied := 0, a.next(); i < len(applied.list); i += 2 {
+		l.applied[number(applied.at(i))] = number(applied.at(i + 1))
 	}
-	for _, seq := range replicated.Val() {
-		l.left[number(seq)] = true
+	for range 2 { // replicated, discarded
+		for _, seq := range a.next().list {
+			l.left[number(seq)] = true
+		}
 	}
-	for _, seq := range discarded.Val() {
-		l.left[number(seq)] = true
-	}
-	for seq, value := range dead.Val() {
+	for i, dead := 0, a.next(); i < len(dead.list); i += 2 {
+		value, _ := dead.at(i + 1).(string)
 		d, ok := deadLetter(value)
 		if !ok {
-			return nil, fmt.Errorf("loading the states of pending transactions: dead letter %s is %q", seq, value)
+			return nil, fmt.Errorf("loading the states of pending transactions: dead letter %v is %q", dead.at(i), value)
 		}
-		l.dead[number(seq)] = d
+		l.dead[number(dead.at(i))] = d
 	}
-	for seq, value := range attempts.Val() {
+	for i, attempts := 0, a.next(); i < len(attempts.list); i += 2 {
+		value, _ := attempts.at(i + 1).(string)
 		count, _, _ := strings.Cut(value, "|")
-		l.attempts[number(seq)] = int(number(count))
+		l.attempts[number(attempts.at(i))] = int(number(count))
 	}
-	for _, m := range changes.Val() {
-		if m.Values["e"] == "applied" {
-			lsn, _ := m.Values["l"].(string)
-			l.lsn[number(m.Values["p"])] = lsn
+	for _, m := range a.messages() {
+		if m.field("e") == "applied" {
+			l.lsn[number(m.field("p"))] = m.field("l")
 		}
 	}
 	return l, nil
+}
+
+// answer walks the nested lists that a script answers.
+type answer struct {
+	list []any
+	done int
+}
+
+func (a *answer) at(i int) any {
+	if i < len(a.list) {
+		return a.list[i]
+	}
+	return nil
+}
+
+func (a *answer) next() *answer {
+	v, _ := a.at(a.done).([]any)
+	a.done++
+	return &answer{list: v}
+}
+
+// message is one entry of a stream: its id, and names and values in turn.
+type message struct {
+	id     string
+	fields []any
+}
+
+func (m message) field(name string) string {
+	for i := 0; i+1 < len(m.fields); i += 2 {
+		if m.fields[i] == name {
+			v, _ := m.fields[i+1].(string)
+			return v
+		}
+	}
+	return ""
+}
+
+func (a *answer) messages() []message {
+	list := a.next().list
+	if len(list) == 0 {
+		return nil
+	}
+	out := make([]message, len(list))
+	for i, v := range list {
+		pair, _ := v.([]any)
+		if len(pair) == 2 {
+			out[i].id, _ = pair[0].(string)
+			out[i].fields, _ = pair[1].([]any)
+		}
+	}
+	return out
+}
+
+func messageOf(m redis.XMessage) message {
+	out := message{id: m.ID}
+	for name, v := range m.Values {
+		out.fields = append(out.fields, name, v)
+	}
+	return out
 }

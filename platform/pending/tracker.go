@@ -130,7 +130,7 @@ func (s *Store) kept(messages []redis.XMessage) (field string, keys []string, er
 	if len(messages) == 0 {
 		return "", nil, nil // its entry is gone; the rest still has to go
 	}
-	e, err := entryOf(messages[0])
+	e, err := entryOf(messageOf(messages[0]))
 	if err != nil {
 		return "", nil, err
 	}
@@ -152,14 +152,13 @@ type entry struct {
 	head, body []byte
 }
 
-func entryOf(m redis.XMessage) (entry, error) {
-	seq, err := idNumber(m.ID)
+func entryOf(m message) (entry, error) {
+	seq, err := idNumber(m.id)
 	if err != nil {
 		return entry{}, err
 	}
-	h, okHead := m.Values["h"].(string)
-	b, okBody := m.Values["b"].(string)
-	if !okHead || !okBody {
+	h, b := m.field("h"), m.field("b")
+	if h == "" || b == "" {
 		return entry{}, fmt.Errorf("reading transaction %d: its entry has no head or body", seq)
 	}
 	// One block of memory for both, which the view keeps and its rows alias.

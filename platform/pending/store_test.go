@@ -1,0 +1,599 @@
+package pending
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"pgregory.net/rapid"
+
+	"github.com/opsdb/opsdb/platform/problem"
+)
+
+func TestTwoProcessesShareOneBuffer(t *testing.T) {
+	t.Parallel()
+	r := newRedis(t)
+	a, b := openStore(t, r), openStore(t, r)
+	id := newID()
+	x := accept(t, a, execution(id))
+	if _, ok := catchUp(t, b).Tx(x.ID); !ok {
+		t.Fatal("the second process does not see the first one's write in its next answer")
+	}
+	// Both finish the same execution on the same view.
+	var wg sync.WaitGroup
+	var stale, stored [2]bool
+	for i, s := range []*Store{a, b} {
+		v := catchUp(t, s)
+		wg.Go(func() {
+			got, err := s.Accept(t.Context(), request(v, "", update("execution", id, `{"status":"completed"}`)))
+			if err != nil {
+				t.Error(err)
+			}
+			stale[i], stored[i] = got.Stale, got.Seq != 0
+		})
+	}
+	wg.Wait()
+	if stored[0] == stored[1] || stale[0] == stale[1] {
+		t.Errorf("stored %v, stale %v: exactly one must win", stored, stale)
+	}
+}
+
+func TestFollowerWakesWithoutAsking(t *testing.T) {
+	t.Parallel()
+	r := newRedis(t)
+	a, b := openStore(t, r), openStore(t, r)
+	x := accept(t, a, execution(newID()))
+	wait := func(what string, done func(View) bool) {
+		t.Helper()
+		limit := time.After(10 * time.Second)
+		for {
+			changed := b.Watch()
+			if done(b.Current()) {
+				return
+			}
+			select {
+			case <-changed:
+			case <-limit:
+				t.Fatalf("nobody was woken: %s", what)
+			}
+		}
+	}
+	wait("a transaction of another process", func(v View) bool { _, ok := v.Tx(x.ID); return ok })
+	se := session(t, a)
+	settle(t, se, 4, x.Seq)
+	wait("settled by another process", func(v View) bool { y, ok := v.Tx(x.ID); return ok && y.State == StateApplied })
+	if _, err := a.MarkReplicated(t.Context(), se.Load, 4); err != nil {
+		t.Fatal(err)
+	}
+	wait("replicated by another process", func(v View) bool { _, ok := v.Tx(x.ID); return !ok })
+	must(t, a.Pause(t.Context()))
+	wait("paused by another process", func(v View) bool { return v.Paused })
+	must(t, a.Resume(t.Context()))
+	wait("resumed", func(v View) bool { return !v.Paused })
+}
+
+func TestRestartOfRedisPutsEverythingBack(t *testing.T) {
+	t.Parallel()
+	r := newRedis(t)
+	s, other := openStore(t, r), openStore(t, r)
+	root := newID()
+	var ids []int64
+	ids = append(ids, accept(t, s, execution(root)).Seq)
+	for range 5 {
+		ids = append(ids, accept(t, s, execution(newID())).Seq)
+	}
+	se := session(t, s)
+	settle(t, se, 10, ids[0], ids[1])
+	settle(t, se, 11, ids[3])
+	fail(t, se, ids[2])
+	if n, err := s.MarkReplicated(t.Context(), se.Load, 10); n != 2 || err != nil {
+		t.Fatal(n, err)
+	}
+	old := catchUp(t, s)
+	otherView := catchUp(t, other)
+	r.kill(t)
+	if _, err := s.CatchUp(t.Context()); !errors.Is(err, problem.PendingUnavailable) {
+		t.Fatalf("with Redis dead: %v, want pending-unavailable", err)
+	}
+	if _, err := s.Accept(t.Context(), request(old, "", execution(newID()))); !errors.Is(err, problem.PendingUnavailable) {
+		t.Fatalf("accepting with Redis dead: %v, want pending-unavailable", err)
+	}
+	eventually(t, "the status says so", func() bool { return !s.Status().Reachable })
+	r.start(t)
+	// Whoever comes first puts back, also when it is an accept on an old view.
+	got, err := other.Accept(t.Context(), request(otherView, "", update("execution", root, `{"status":"completed"}`)))
+	if err != nil || !got.Stale {
+		t.Fatalf("an old view after the restart: %+v, %v, want stale", got, err)
+	}
+	v := catchUp(t, s)
+	if v.Load == old.Load {
+		t.Fatal("load did not change")
+	}
+	want := []int64{ids[0], ids[1], ids[3], ids[4], ids[5]}
+	if got := buffered(t, s); !slices.Equal(got, want) {
+		t.Errorf("buffer holds %v, want %v", got, want)
+	}
+	if x, ok := v.TxBySeq(ids[0]); !ok || x.State != StateBuffered {
+		t.Error("the replicated one is not pending again")
+	}
+	if x, _ := v.TxBySeq(ids[2]); x.State != StateFailed {
+		t.Error("the dead letter did not stay")
+	}
+	if err := se.Settle(t.Context(), []Settled{{ids[4], 12, "", StateApplied}}); !errors.Is(err, ErrStale) {
+		t.Errorf("settling by an epoch from before the restart: %v, want ErrStale", err)
+	}
+	if _, err := s.MarkReplicated(t.Context(), old.Load, 11); err != nil {
+		t.Error(err)
+	}
+	if again := session(t, s); again.Epoch <= se.Epoch {
+		t.Error("the epoch did not rise")
+	}
+	whole(t, s)
+	if diff := cmp.Diff(picture(catchUp(t, other)), picture(catchUp(t, s))); diff != "" {
+		t.Error(diff)
+	}
+	eventually(t, "the status recovers", func() bool { return s.Status().Reachable })
+}
+
+// TestPutBackOnce proves that the put-back leaves alone what another process has
+// put back and gone on with.
+func TestPutBackOnce(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, newRedis(t))
+	x := accept(t, s, execution(newID()))
+	settle(t, session(t, s), 3, x.Seq)
+	before := dump(t, s)
+	load, err := s.putBack(t.Context(), s.client)
+	must(t, err)
+	if load != s.Current().Load {
+		t.Errorf("load %s, want %s", load, s.Current().Load)
+	}
+	if diff := cmp.Diff(before, dump(t, s)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestPutBackBuildsALostListAnew(t *testing.T) {
+	t.Parallel()
+	r := newRedis(t)
+	s := openStore(t, r)
+	var want []int64
+	for range 450 {
+		want = append(want, accept(t, s, execution(newID())).Seq)
+	}
+	se := session(t, s)
+	fail(t, se, want[7])
+	settle(t, se, 4, want[0])
+	must(t, s.client.Del(t.Context(), s.prefix+"transaction_buffer", s.prefix+"load").Err())
+	catchUp(t, s)
+	if got := buffered(t, s); !slices.Equal(got, slices.Delete(slices.Clone(want), 7, 8)) {
+		t.Errorf("buffer holds %d, want all but one of %d", len(got), len(want))
+	}
+	whole(t, s)
+}
+
+func TestEmptiedRedisIsNoticed(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, newRedis(t))
+	accept(t, s, execution(newID()))
+	old := s.Current()
+	must(t, s.client.FlushAll(t.Context()).Err())
+	if got, err := s.Accept(t.Context(), request(old, "", execution(newID()))); err != nil || !got.Stale {
+		t.Fatalf("accepting into an emptied Redis on an old view: %+v, %v", got, err)
+	}
+	v := catchUp(t, s)
+	if c := v.Counts(); c.Buffered != 0 || v.LastSeq != 0 {
+		t.Errorf("the view still holds %+v", c)
+	}
+	// Main has numbers that this Redis has forgotten: an alarm, and both counters
+	// go on above them.
+	c, err := session(t, s).Connected(t.Context(), Claim{Batch: 1 << 52, LastSeq: 41})
+	must(t, err)
+	if !c.Alarm || c.Batch < 1<<52 {
+		t.Errorf("after a claim above ours: %+v", c)
+	}
+	if x := accept(t, s, execution(newID())); x.Seq != 42 {
+		t.Errorf("seq %d, want 42", x.Seq)
+	}
+	if diff := cmp.Diff(picture(openStore(t, &redisServer{dir: s.testDir()}).Current()), picture(catchUp(t, s))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestLostTailGoesBack(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, newRedis(t))
+	var ids []int64
+	for range 4 {
+		ids = append(ids, accept(t, s, execution(newID())).Seq)
+	}
+	se := session(t, s)
+	for i, seq := range ids[:3] {
+		settle(t, se, int64(10+i), seq)
+	}
+	if _, err := s.MarkReplicated(t.Context(), se.Load, 11); err != nil {
+		t.Fatal(err)
+	}
+	must(t, s.client.Set(t.Context(), s.prefix+"batch", 12, 0).Err())
+	se = session(t, s)
+	c, err := se.Connected(t.Context(), Claim{Batch: 10})
+	must(t, err)
+	if want := ids[1:3]; !slices.Equal(c.LostTail, want) || c.Alarm {
+		t.Errorf("%+v, want lost tail %v", c, want)
+	}
+	if got, want := buffered(t, s), ids[1:]; !slices.Equal(got, want) {
+		t.Errorf("buffer holds %v, want %v", got, want)
+	}
+	if n := s.Current().Counts().RowsByTable["execution"]; n != 3 {
+		t.Errorf("%d pending rows, want 3", n)
+	}
+	first, err := se.RaiseBatch(t.Context(), 3)
+	must(t, err)
+	if next, err := se.RaiseBatch(t.Context(), 1); err != nil || first <= c.Batch || next != first+3 {
+		t.Errorf("numbers %d, %d after %d, %v", first, next, c.Batch, err)
+	}
+	whole(t, s)
+}
+
+func TestReplicaThatGoesBack(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, newRedis(t), func(o *Options) { o.Retention = time.Minute })
+	var ids []int64
+	for range 4 {
+		ids = append(ids, accept(t, s, execution(newID())).Seq)
+	}
+	se := session(t, s)
+	for i, seq := range ids[:3] {
+		settle(t, se, int64(10+i), seq)
+	}
+	if n, err := s.MarkReplicated(t.Context(), se.Load, 12); err != nil || n != 3 {
+		t.Fatal(n, err)
+	}
+	if n, err := s.MarkReplicated(t.Context(), se.Load, 12); err != nil || n != 0 {
+		t.Fatal("marking twice", n, err)
+	}
+	if v := s.Current(); v.Swept != 12 || v.Counts().RowsByTable["execution"] != 1 {
+		t.Fatalf("swept %d, %+v", v.Swept, v.Counts())
+	}
+	// The oldest has expired: swept does not go below it.
+	must(t, s.client.ZAdd(t.Context(), s.prefix+"replicated", zEarly(ids[0])).Err())
+	if n, err := s.Expire(t.Context(), time.Now().Add(30*time.Second)); err != nil || n != 1 {
+		t.Fatal(n, err)
+	}
+	n, err := s.Unsweep(t.Context(), se.Load, 3)
+	must(t, err)
+	if v := s.Current(); n != 2 || v.Swept != 10 || v.Counts().RowsByTable["execution"] != 3 || v.Counts().Applied != 2 {
+		t.Errorf("%d came back, swept %d, %+v", n, v.Swept, v.Counts())
+	}
+	before := dump(t, s)
+	if _, err := s.Unsweep(t.Context(), se.Load, 3); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, dump(t, s)); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := s.Unsweep(t.Context(), "another", 3); !errors.Is(err, ErrStale) {
+		t.Error(err)
+	}
+}
+
+func TestExpireForgetsEverythingOfATransaction(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, newRedis(t), func(o *Options) { o.Retention = time.Hour })
+	root := newID()
+	a := request(catchUp(t, s), "key", execution(root))
+	a.Transaction.ClientIDs = []uuid.UUID{root}
+	a.Transaction.Guards = []string{"pair"}
+	if got, err := s.Accept(t.Context(), a); err != nil || got.Seq != 1 {
+		t.Fatal(got, err)
+	}
+	accept(t, s, update("execution", root, `{"comment":"x"}`)) // 2 now guards root
+	accept(t, s, execution(newID()))
+	accept(t, s, execution(newID()))
+	se := session(t, s)
+	fail(t, se, 1)
+	if _, err := s.Retry(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	settle(t, se, 10, 1)
+	settle(t, se, 11, 2)
+	settle(t, se, 12, 4)
+	if _, err := s.MarkReplicated(t.Context(), se.Load, 10); err != nil {
+		t.Fatal(err)
+	}
+	expire := func(after time.Duration) int {
+		t.Helper()
+		n, err := s.Expire(t.Context(), time.Now().Add(after))
+		must(t, err)
+		return n
+	}
+	if n := expire(time.Minute); n != 0 {
+		t.Fatalf("%d expired too early", n)
+	}
+	if n := expire(2 * time.Hour); n != 1 {
+		t.Fatalf("%d expired, want 1", n)
+	}
+	d := dump(t, s)
+	if want := fmt.Sprintf(`hash {"%s":"2"}`, root); d["guard"] != want {
+		t.Errorf("guard is %s, want %s", d["guard"], want)
+	}
+	if _, ok := d["attempts"]; ok || d["expired"] != `string "10"` {
+		t.Errorf("attempts %s, expired %s", d["attempts"], d["expired"])
+	}
+	if e, err := s.Existing(t.Context(), "user:ana", "key"); err != nil || e != nil {
+		t.Errorf("the key is still known: %+v, %v", e, err)
+	}
+	if got, err := s.Lookup(t.Context(), 1); err != nil || got != nil {
+		t.Errorf("the entry is still there: %+v, %v", got, err)
+	}
+	if _, err := s.MarkReplicated(t.Context(), se.Load, 12); err != nil {
+		t.Fatal(err)
+	}
+	if n := expire(2 * time.Hour); n != 1 {
+		t.Errorf("%d expired, want 1: the newest entry stays", n)
+	}
+	if got, err := s.Lookup(t.Context(), 4); err != nil || got == nil {
+		t.Errorf("the newest entry is gone: %v", err)
+	}
+	if got := buffered(t, s); !slices.Equal(got, []int64{3}) {
+		t.Errorf("buffer holds %v", got)
+	}
+}
+
+func TestLeaseCredentialsAndSite(t *testing.T) {
+	t.Parallel()
+	now := testTime
+	s := openStore(t, newRedis(t), func(o *Options) { o.Now = func() time.Time { return now } })
+	ctx := t.Context()
+	if ok, err := s.Lease(ctx, "a", time.Minute); !ok || err != nil {
+		t.Error(ok, err)
+	}
+	if ok, err := s.Lease(ctx, "b", time.Minute); ok || err != nil {
+		t.Error(ok, err)
+	}
+	must(t, s.ReleaseLease(ctx, "b"))
+	if ok, err := s.Lease(ctx, "a", time.Minute); !ok || err != nil {
+		t.Error(ok, err)
+	}
+	must(t, s.ReleaseLease(ctx, "a"))
+	if ok, err := s.Lease(ctx, "b", time.Minute); !ok || err != nil {
+		t.Error(ok, err)
+	}
+	if id, err := s.SiteID(ctx); id != 0 || err != nil {
+		t.Error(id, err)
+	}
+	must(t, s.SetSiteID(ctx, 12))
+	if id, err := s.SiteID(ctx); id != 12 || err != nil {
+		t.Error(id, err)
+	}
+	must(t, s.KeepCredential(ctx, "h", json.RawMessage(`{"user":1}`), time.Hour))
+	if c, err := s.Credential(ctx, "h"); string(c) != `{"user":1}` || err != nil {
+		t.Error(string(c), err)
+	}
+	now = now.Add(time.Hour)
+	if c, err := s.Credential(ctx, "h"); c != nil || err != nil {
+		t.Error(string(c), err)
+	}
+	must(t, s.DropCredential(ctx, "h"))
+	if st, err := s.Stats(ctx); err != nil || st.Version == "" {
+		t.Error(st, err)
+	}
+}
+
+func TestFullRedisStillDrains(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, newRedis(t, "maxmemory 6mb"))
+	v := catchUp(t, s)
+	var err error
+	n := int64(0)
+	for err == nil {
+		a := request(v, "", create("execution", newID(), fmt.Sprintf(`{"start_time":"2026-07-15T01:00:00Z","comment":"%01000d"}`, n)))
+		if _, err = s.Accept(t.Context(), a); err == nil {
+			n++
+		}
+	}
+	if !errors.Is(err, problem.BufferFull) {
+		t.Fatalf("got %v, want buffer-full", err)
+	}
+	if got := buffered(t, s); int64(len(got)) != n {
+		t.Errorf("%d are buffered, %d were acknowledged", len(got), n)
+	}
+	se := session(t, s)
+	fail(t, se, 1)
+	settle(t, se, 5, 2, 3)
+	if _, err := s.Retry(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got, err := s.MarkReplicated(t.Context(), se.Load, 5); err != nil || got != 2 {
+		t.Error(got, err)
+	}
+	whole(t, s)
+}
+
+func TestOpenChecksDurability(t *testing.T) {
+	t.Parallel()
+	r := newRedis(t, "appendfsync everysec")
+	o := Options{Site: "observatory", Decoder: changeDecoder{}}
+	if _, err := Open(t.Context(), r.client(t), o); !errors.Is(err, ErrNotDurable) {
+		t.Fatalf("got %v, want ErrNotDurable", err)
+	}
+	s := openStore(t, r, func(o *Options) { o.Durability = Relaxed })
+	if st := s.Status(); !st.Checked || st.Durability.Safe() {
+		t.Errorf("the status hides it: %+v", st)
+	}
+}
+
+func TestOpenWithoutRedisStartsAndRecovers(t *testing.T) {
+	t.Parallel()
+	r := newRedis(t)
+	r.kill(t)
+	s := openStore(t, r)
+	if _, err := s.CatchUp(t.Context()); !errors.Is(err, problem.PendingUnavailable) {
+		t.Fatalf("got %v, want pending-unavailable", err)
+	}
+	r.start(t)
+	eventually(t, "the follower has found Redis", func() bool { return s.Current().Load != "" })
+	accept(t, s, execution(newID()))
+	if st := s.Status(); !st.Checked || !st.Reachable {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestUnknownKindStaysPending(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, newRedis(t))
+	a := request(catchUp(t, s), "")
+	a.Transaction.Steps = []Step{{"newer/9", json.RawMessage(`{}`)}}
+	if _, err := s.Accept(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	v := openStore(t, &redisServer{dir: s.testDir()}).Current()
+	if x := v.Buffered(10, 1<<20); len(x) != 1 || !errors.Is(x[0].Unknown, ErrUnknownKind) {
+		t.Errorf("%+v", x)
+	}
+}
+
+func TestIDTakenLeavesTheView(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, newRedis(t))
+	id := newID()
+	x := accept(t, s, execution(id))
+	se := session(t, s)
+	must(t, se.Fail(t.Context(), []Failure{{Seq: x.Seq, Problem: json.RawMessage(`{"type":"/problems/id-taken"}`), At: testTime}}))
+	if _, ok := s.Current().Row(Key{"execution", id}); ok {
+		t.Error("its row is shown over main's")
+	}
+	if y := accept(t, s, update("execution", id, `{"status":"completed"}`)); y.State != StateBlocked {
+		t.Errorf("what was meant for it is %s, want blocked", y.State)
+	}
+	if _, err := s.Retry(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if w, ok := s.Current().Row(Key{"execution", id}); !ok || !w.Create {
+		t.Error("its row is not shown again after a retry")
+	}
+	if diff := cmp.Diff(picture(openStore(t, &redisServer{dir: s.testDir()}).Current()), picture(s.Current())); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestViewEqualsReload: whatever happens through several processes, the view
+// that each of them has followed is what a new process loads.
+func TestViewEqualsReload(t *testing.T) {
+	t.Parallel()
+	r := newRedis(t, "appendfsync no")
+	relaxed := func(o *Options) { o.Durability = Relaxed }
+	stores := []*Store{openStore(t, r, relaxed), openStore(t, r, relaxed)}
+	rapid.Check(t, func(rt *rapid.T) {
+		for _, s := range stores {
+			must(t, s.client.FlushAll(t.Context()).Err())
+			catchUp(t, s)
+		}
+		var ids []uuid.UUID
+		position := int64(100)
+		se := session(t, stores[0])
+		pick := func() *Store { return rapid.SampledFrom(stores).Draw(rt, "store") }
+		row := func() uuid.UUID {
+			if len(ids) == 0 {
+				ids = append(ids, newID())
+			}
+			return rapid.SampledFrom(ids).Draw(rt, "row")
+		}
+		seqs := func(v View, state State) (out []int64) {
+			v.Ascend(0, func(x *Tx) bool {
+				if x.State == state && rapid.Bool().Draw(rt, "take") {
+					out = append(out, x.Seq)
+				}
+				return true
+			})
+			return out
+		}
+		rt.Repeat(map[string]func(*rapid.T){
+			"create": func(*rapid.T) {
+				id := newID()
+				ids = append(ids, id)
+				parent := row()
+				tryAccept(t, pick(), execution(id), create("file", newID(), fmt.Sprintf(`{"created_at":"2026-07-15T01:00:%02dZ","execution":"%s","package":null}`, len(ids)%60, id), Key{"execution", parent}))
+			},
+			"update": func(*rapid.T) {
+				c := rapid.SampledFrom([]string{`{"comment":"x"}`, `{"start_time":"2026-07-15T01:00:00Z","unit":7,"status":"done"}`, `{"start_time":"2026-07-15T03:00:00Z","comment":"y"}`}).Draw(rt, "columns")
+				tryAccept(t, pick(), update("execution", row(), c))
+			},
+			"delete": func(*rapid.T) { tryAccept(t, pick(), Change{Table: "execution", ID: row(), Op: OpDelete}) },
+			"settle": func(*rapid.T) {
+				position++
+				s := pick()
+				se.store = s
+				settle(t, se, position, seqs(catchUp(t, s), rapid.SampledFrom([]State{StateBuffered, StateFailed, StateBlocked}).Draw(rt, "state"))...)
+			},
+			"fail": func(*rapid.T) { fail(t, se, seqs(catchUp(t, pick()), StateBuffered)...) },
+			"block": func(*rapid.T) {
+				v := catchUp(t, pick())
+				var list []Blocking
+				for _, seq := range seqs(v, StateBuffered) {
+					if x, _ := v.TxBySeq(seq); len(v.Blockers(x.Changes, seq)) > 0 {
+						list = append(list, Blocking{seq, v.Blockers(x.Changes, seq)[0]})
+					}
+				}
+				must(t, se.Block(t.Context(), list))
+			},
+			"retry": func(*rapid.T) {
+				if _, err := pick().Retry(t.Context(), seqs(catchUp(t, pick()), StateFailed)...); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"mark": func(*rapid.T) {
+				if _, err := pick().MarkReplicated(t.Context(), se.Load, position); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"unsweep": func(*rapid.T) {
+				if _, err := pick().Unsweep(t.Context(), se.Load, position-2); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"expire": func(*rapid.T) {
+				if _, err := pick().Expire(t.Context(), time.Now().Add(2*time.Hour)); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"connect": func(*rapid.T) {
+				s := pick()
+				se = session(t, s)
+				c, err := se.Connected(t.Context(), Claim{Batch: position - 1, InLedger: seqs(catchUp(t, s), StateFailed)})
+				must(t, err)
+				position = max(position, c.Batch)
+			},
+			"another life": func(*rapid.T) {
+				must(t, stores[0].client.Del(t.Context(), stores[0].prefix+"load").Err())
+				se = session(t, pick())
+			},
+			"": func(rt *rapid.T) {
+				whole(t, stores[0])
+				o := Options{Site: "observatory", Tables: testTables, Decoder: changeDecoder{}, Durability: Relaxed}
+				fresh, err := Open(t.Context(), stores[0].client, o)
+				must(t, err)
+				want := picture(catchUp(t, fresh))
+				must(t, fresh.Close())
+				for i, s := range stores {
+					if diff := cmp.Diff(want, picture(catchUp(t, s))); diff != "" {
+						rt.Fatalf("process %d differs from a reload:\n%s", i, diff)
+					}
+				}
+			},
+		})
+	})
+}
+
+func tryAccept(t testing.TB, s *Store, changes ...Change) {
+	t.Helper()
+	if _, err := s.Accept(t.Context(), request(catchUp(t, s), "", changes...)); err != nil {
+		t.Fatal(err)
+	}
+}
