@@ -22,6 +22,7 @@ var commands = []func() *cobra.Command{
 	newUserCommand,
 	newTokenCommand,
 	newSeedCommand,
+	newDemoCommand,
 	newConfigCommand,
 	newDoctorCommand,
 	newOpenAPICommand,

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opsdb/opsdb/modules/auth"
-	"github.com/opsdb/opsdb/sql/demo"
+	demodata "github.com/opsdb/opsdb/sql/demo"
 )
 
 // newSeedCommand returns `opsdb seed`, which fills the primary with the demo data.
@@ -56,7 +56,7 @@ var demoTokens = []demoToken{
 
 // seed inserts the demo data and makes the tokens that are missing. It returns the secrets of those, by name.
 func seed(ctx context.Context, conn *pgx.Conn) (map[string]string, error) {
-	if err := demo.Seed(ctx, conn); err != nil {
+	if err := demodata.Seed(ctx, conn); err != nil {
 		return nil, err
 	}
 	admin, made := auth.NewAdmin(conn), map[string]string{}
