@@ -34,6 +34,12 @@ gen-schema:
 	$(GO) run ./tools/schema > sql/schema.sql.new || { rm -f sql/schema.sql.new; exit 1; }
 	mv sql/schema.sql.new sql/schema.sql
 
+.PHONY: gen-openapi
+gen-openapi:
+	mkdir -p openapi
+	$(GO) run ./cmd/opsdb openapi > openapi/openapi.yaml
+	$(GO) run ./cmd/opsdb openapi --3.0 > openapi/openapi-3.0.yaml
+
 # In a copy, without what sqlc wrote: a file that nothing generates any more shows too.
 .PHONY: check-gen
 check-gen: ## Fail when a generated file is not what its source says

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -31,17 +30,14 @@ schema; the API servers' own roles do not. The migrations are plain SQL in
 sql/migrations: the stock goose command applies them too.`,
 		Args: cobra.NoArgs,
 	}
-	var url string
-	cmd.PersistentFlags().StringVar(&url, "url", os.Getenv("MAIN_DB_URL"), "connection URL of the primary (default: MAIN_DB_URL)")
-	// The default holds a password: it must not be printed by --help.
-	cmd.PersistentFlags().Lookup("url").DefValue = ""
+	url := primaryFlag(cmd)
 
 	cmd.AddCommand(&cobra.Command{
 		Use:   "up",
 		Short: "Apply all migrations that are missing",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withMigrations(cmd.Context(), url, func(p *goose.Provider) error {
+			return withMigrations(cmd.Context(), *url, func(p *goose.Provider) error {
 				results, err := p.Up(cmd.Context())
 				return printMigrations(cmd.OutOrStdout(), results, err)
 			})
@@ -51,11 +47,11 @@ sql/migrations: the stock goose command applies them too.`,
 		Short: "List the migrations and when each was applied",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withMigrations(cmd.Context(), url, func(p *goose.Provider) error {
+			return withMigrations(cmd.Context(), *url, func(p *goose.Provider) error {
 				return printStatus(cmd.Context(), cmd.OutOrStdout(), p)
 			})
 		},
-	}, newMigrateDownCommand(&url), newMigrateGrantsCommand())
+	}, newMigrateDownCommand(url), newMigrateGrantsCommand())
 	return cmd
 }
 
@@ -126,7 +122,7 @@ func withMigrations(ctx context.Context, url string, fn func(*goose.Provider) er
 			err = closeErr
 		}
 	}()
-	ping, cancel := context.WithTimeout(ctx, 15*time.Second)
+	ping, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	if err := db.PingContext(ping); err != nil {
 		return fmt.Errorf("connecting to the primary: %w", err)
