@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -171,7 +172,7 @@ func (p *Process) waitReady(ctx context.Context, mostStarts int) error {
 	var last error
 	for {
 		if mostStarts > 0 && p.Starts() > mostStarts {
-			return fmt.Errorf("%s ends as soon as it is started; its output is in %s", p.Name, p.spec.command().Log)
+			return fmt.Errorf("%s ends as soon as it is started: %s", p.Name, p.lastWords())
 		}
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
 		err := errors.New("not running")
@@ -187,10 +188,20 @@ func (p *Process) waitReady(ctx context.Context, mostStarts int) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %s (its output is in %s): %w", p.Name, p.spec.command().Log, errors.Join(ctx.Err(), last))
+			return fmt.Errorf("waiting for %s: %w; its last words: %s", p.Name, errors.Join(ctx.Err(), last), p.lastWords())
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+}
+
+// lastWords is the end of the program's output: the file may be gone when the
+// error is read.
+func (p *Process) lastWords() string {
+	content, err := os.ReadFile(p.spec.command().Log)
+	if err != nil {
+		return err.Error()
+	}
+	return lastLines(string(content[max(0, len(content)-4096):]), 5)
 }
 
 // Signal sends a signal to the process itself.
