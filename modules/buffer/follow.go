@@ -1,0 +1,92 @@
+package buffer
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/opsdb/opsdb/platform/lsn"
+)
+
+// seenBefore is what the buffer held before the replica was looked at.
+type seenBefore struct {
+	load  string
+	swept int64
+}
+
+// beforeLook is called by the tracker before each look.
+func (m *Module) beforeLook() any {
+	view := m.config.Store.Current()
+	return seenBefore{load: view.Load, swept: view.Swept}
+}
+
+// follow is what the tracker's callback remembers.
+type follow struct {
+	mu      sync.Mutex
+	behind  bool      // the replica shows less than it did
+	at      int64     // the batch at which that was last put right
+	putBack time.Time // and when
+}
+
+// seen is called by the tracker after each look: the site's commit number at the
+// replica says what has replicated. A number below what it has shown before means
+// that the replica went back (it crashed, was rebuilt, follows another primary):
+// what is kept is put back to applied, so that its rows are pending again and
+// reads go on; what is not kept any more has to wait for the replica.
+func (m *Module) seen(ctx context.Context, before any, r lsn.Replica) error {
+	b := before.(seenBefore)
+	m.follow.mu.Lock()
+	defer m.follow.mu.Unlock()
+	if b.load == "" {
+		return nil // nothing is known of the buffer yet
+	}
+	if r.Batch < b.swept {
+		return m.wentBack(ctx, b, r)
+	}
+	if m.follow.behind {
+		m.follow.behind = false
+		m.log.InfoContext(ctx, "the replica shows again what it has shown before", "batch", r.Batch)
+	}
+	_, err := m.config.Store.MarkReplicated(ctx, b.load, r.Batch)
+	return err
+}
+
+func (m *Module) wentBack(ctx context.Context, b seenBefore, r lsn.Replica) error {
+	if !m.follow.behind {
+		m.log.WarnContext(ctx, "the replica shows less than it did", "batch", r.Batch, "swept", b.swept)
+	}
+	m.follow.behind = true
+	if m.follow.at == r.Batch && time.Since(m.follow.putBack) < time.Second {
+		return nil
+	}
+	n, err := m.config.Store.Unsweep(ctx, b.load, r.Batch)
+	if err != nil {
+		return err
+	}
+	m.follow.at, m.follow.putBack = r.Batch, time.Now()
+	if n > 0 {
+		m.log.InfoContext(ctx, "rows are pending again that the replica no longer shows", "transactions", n)
+	}
+	return nil
+}
+
+// replicaBehind says whether the replica shows less than it did.
+func (m *Module) replicaBehind() bool {
+	m.follow.mu.Lock()
+	defer m.follow.mu.Unlock()
+	return m.follow.behind
+}
+
+// expire forgets what has replicated long enough ago.
+func (m *Module) expire(ctx context.Context) {
+	for ctx.Err() == nil {
+		n, err := m.config.Store.Expire(ctx, m.config.Clock())
+		if err != nil {
+			m.log.DebugContext(ctx, "replicated transactions could not be forgotten now", "error", err)
+			return
+		}
+		if n == 0 {
+			return
+		}
+	}
+}

@@ -1,0 +1,93 @@
+package buffer
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/sandbox"
+	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
+	"github.com/opsdb/opsdb/platform/txn/txntest"
+)
+
+func TestMain(m *testing.M) { sandboxtest.Main(m) }
+
+// config is the module's configuration for one process of the secondary site.
+func config(t testing.TB, s *txntest.Sites, store *pending.Store, reader *pending.Reader) Config {
+	t.Helper()
+	return Config{
+		Site: s.Site, Version: "test", Store: store, Reader: reader, Replica: s.ReplicaPool, PrimaryURL: s.ProcessorURL,
+		Catalog: s.Catalog, Problems: s.Problems, RetryDelay: 100 * time.Millisecond, RetryAttempts: 1,
+		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+}
+
+// make makes the module of one process of the secondary site, not yet started.
+func make1(t testing.TB, s *txntest.Sites, change ...func(*Config)) *Module {
+	t.Helper()
+	c := config(t, s, s.Store, s.Reader)
+	for _, f := range change {
+		f(&c)
+	}
+	m, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// start starts a module and stops it when the test ends.
+func start(t testing.TB, m *Module) {
+	t.Helper()
+	m.Start(t.Context())
+	t.Cleanup(func() { stop(t, m) })
+}
+
+func stop(t testing.TB, m *Module) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := m.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// mainSite is the module at main, with its reaper.
+func mainSite(t testing.TB, s *txntest.Sites) *Module {
+	t.Helper()
+	m, err := New(Config{Site: sandboxtest.MainSite, Version: "test", Reader: s.Reader, Primary: s.PrimaryPool, Catalog: s.Catalog, Problems: s.Problems})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// drained waits until nothing of the site is pending any more, dead letters apart.
+func drained(t testing.TB, s *txntest.Sites, limit time.Duration) {
+	t.Helper()
+	sandboxtest.Eventually(t, limit, "everything to be replicated", func() bool {
+		c := s.Store.Current().Counts()
+		return c.Buffered == 0 && c.Applied == 0
+	})
+}
+
+// state is the state of the transaction that wrote last, as the buffer knows it.
+func stateOf(t testing.TB, s *txntest.Sites, id uuid.UUID) pending.State {
+	t.Helper()
+	view, err := s.Store.CatchUp(sandboxtest.Context(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, ok := view.Tx(id)
+	if !ok {
+		return pending.StateReplicated
+	}
+	return tx.State
+}
+
+// alone are servers of the test's own.
+func alone(t testing.TB, o sandbox.Options) *txntest.Sites { return txntest.NewPrivate(t, o) }

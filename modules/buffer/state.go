@@ -1,0 +1,104 @@
+package buffer
+
+import (
+	"sync"
+	"time"
+
+	"github.com/opsdb/opsdb/platform/pending"
+)
+
+// What the processor is doing, as /health names it.
+const (
+	statusStarting     = "starting"
+	statusRunning      = "running"
+	statusIdle         = "idle"
+	statusPaused       = "paused"
+	statusStandby      = "standby" // another process of the site drains
+	statusReconnecting = "reconnecting"
+	statusFault        = "fault"   // the primary cannot apply, through no fault of the transactions
+	statusStopped      = "stopped" // it must not go on: the reason says why
+)
+
+// processorState is what is known of the processor, for /health.
+type processorState struct {
+	mu        sync.Mutex
+	status    string
+	reason    error
+	online    bool // the line to the primary works
+	changed   time.Time
+	lastRun   time.Time
+	lastError error
+	count     int64
+	lostTail  int
+	alarm     bool
+}
+
+// processorReport is a copy of it.
+type processorReport struct {
+	Status    string
+	Reason    error
+	Online    bool
+	LastRun   time.Time
+	LastError error
+	Processed int64
+	LostTail  int
+	Alarm     bool
+}
+
+func (s *processorState) set(status string, reason error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status, s.reason = status, reason
+	if status == statusIdle || status == statusRunning || status == statusPaused {
+		s.online = true
+	}
+}
+
+// failed records why a connection ended or could not be made.
+func (s *processorState) failed(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status, s.reason, s.lastError, s.online = statusReconnecting, err, err, false
+}
+
+func (s *processorState) connected(at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.online, s.changed = true, at
+	s.status, s.reason = statusIdle, nil
+}
+
+// mainSeen records whether the primary could be reached, by another connection
+// than the processor's.
+func (s *processorState) mainSeen(online bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.online = online
+	if err != nil {
+		s.lastError = err
+	}
+}
+
+// claimed keeps what a claim has brought to light.
+func (s *processorState) claimed(c pending.Connection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lostTail += len(c.LostTail)
+	s.alarm = s.alarm || c.Alarm
+}
+
+func (s *processorState) processed(n int, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count += int64(n)
+	s.lastRun = at
+}
+
+func (s *processorState) report() processorReport {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return processorReport{
+		Status: s.status, Reason: s.reason, Online: s.online, LastRun: s.lastRun, LastError: s.lastError,
+		Processed: s.count, LostTail: s.lostTail, Alarm: s.alarm,
+	}
+}
