@@ -162,6 +162,12 @@ func (s *statements) encode(ctx context.Context, catalog *Catalog, tx *pending.T
 		}
 		changes = append(changes, step.Rows()...)
 		k := catalog.kinds[stored.Kind]
+		// What a refusal means can depend on the step's values: one that expects a
+		// version means another than one that expects a state.
+		if r, ok := step.(Refuser); ok && r.Refusal() != k.refusal {
+			own := *k
+			own.refusal, k = r.Refusal(), &own
+		}
 		pieces := []Step{step}
 		if slicer, ok := step.(Slicer); ok && len(stored.Data) > sliceBytes {
 			pieces = slicer.Slices(sliceBytes)
