@@ -2,6 +2,7 @@ package transfers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"time"
@@ -45,4 +46,19 @@ func AddSite(ctx context.Context, conn interface {
 		return false, fmt.Errorf("adding site %s: %w", site.ShortName, err)
 	}
 	return added, nil
+}
+
+// ErrUnknownSite says that no site has the short name.
+var ErrUnknownSite = errors.New("no such site")
+
+// SiteID returns the id of the site with a short name; ErrUnknownSite when there is none.
+func SiteID(ctx context.Context, conn db.DBTX, shortName string) (int64, error) {
+	id, err := db.New(conn).GetSiteID(ctx, shortName)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, fmt.Errorf("%s: %w", shortName, ErrUnknownSite)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("looking for site %s: %w", shortName, err)
+	}
+	return id, nil
 }

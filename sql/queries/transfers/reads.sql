@@ -81,3 +81,7 @@ WHERE (@name::text[] IS NULL OR t.name = ANY (@name::text[]))
   AND (sqlc.narg('priority_min')::bigint IS NULL OR t.priority >= sqlc.narg('priority_min'))
   AND (sqlc.narg('priority_max')::bigint IS NULL OR t.priority <= sqlc.narg('priority_max'))
   AND (sqlc.narg('active')::boolean IS NULL OR t.active = sqlc.narg('active'));
+
+-- GetSiteID finds a site by the short name that its processes are configured with.
+-- name: GetSiteID :one
+SELECT id FROM site WHERE short_name = @short_name;

@@ -138,6 +138,18 @@ func (q *Queries) CountSites(ctx context.Context, arg CountSitesParams) (int64, 
 	return count, err
 }
 
+const getSiteID = `-- name: GetSiteID :one
+SELECT id FROM site WHERE short_name = $1
+`
+
+// GetSiteID finds a site by the short name that its processes are configured with.
+func (q *Queries) GetSiteID(ctx context.Context, shortName string) (int64, error) {
+	row := q.db.QueryRow(ctx, getSiteID, shortName)
+	var id int64
+	err := row.Scan(&id)
+	return id, err
+}
+
 const listDataLocations = `-- name: ListDataLocations :many
 SELECT t.id, t.site_id, t.instrument_id, t.name, t.location_type, t.storage_type, t.priority, t.active, t.host, t.login, t.path, t.bucket, t.endpoint, t.region, t.prefix, t.credential_ref, t.tape_library, t.tape_pool, t.capacity_bytes, t.used_bytes, t.usage_checked_at, t.retention_days, t.version, t.created_at, t.updated_at FROM data_location t
 WHERE ($1::text[] IS NULL OR t.name = ANY ($1::text[]))
