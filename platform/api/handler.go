@@ -121,9 +121,32 @@ func (r *Router) unmatched(w http.ResponseWriter, req *http.Request, st *state) 
 	r.writeProblem(w, req, problem.NotFound.New("nothing lies at %s", st.path))
 }
 
-// writeProblem answers outside of huma: before an operation is reached.
+// WriteProblem answers a request with a problem as a Router does, for what serves
+// before there is one or beside it.
+func WriteProblem(w http.ResponseWriter, req *http.Request, p *problem.Problem) {
+	if stateOf(req.Context()) == nil {
+		st := &state{requestID: requestID(req), path: shownPath(req.URL.Path)}
+		req = req.WithContext(context.WithValue(req.Context(), stateKey{}, st))
+		w.Header().Set("X-Request-Id", st.requestID)
+		for name, value := range securityHeaders {
+			w.Header()[name] = value
+		}
+	}
+	if err := writeProblem(w, req, p); err != nil {
+		return // the client is gone
+	}
+}
+
+// writeProblem answers outside of huma: before an operation is reached. That the
+// client may have gone away by then is nobody's concern.
 func (r *Router) writeProblem(w http.ResponseWriter, req *http.Request, p *problem.Problem) {
-	p = r.complete(stateOf(req.Context()), p)
+	if err := writeProblem(w, req, p); err != nil {
+		r.logger.DebugContext(req.Context(), "client went away", slogError(err))
+	}
+}
+
+func writeProblem(w http.ResponseWriter, req *http.Request, p *problem.Problem) error {
+	p = complete(stateOf(req.Context()), p)
 	h := w.Header()
 	for name, values := range p.GetHeaders() {
 		h[name] = values
@@ -131,13 +154,11 @@ func (r *Router) writeProblem(w http.ResponseWriter, req *http.Request, p *probl
 	h.Set("Content-Type", problem.ContentType)
 	w.WriteHeader(p.Status)
 	if req.Method == http.MethodHead {
-		return
+		return nil
 	}
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(p); err != nil {
-		r.logger.DebugContext(req.Context(), "client went away", slogError(err))
-	}
+	return enc.Encode(p)
 }
 
 func (r *Router) answered(st *state, req *http.Request, rec *recorder, took time.Duration) {

@@ -113,7 +113,7 @@ func Register[I, O any](r *Router, op Op, h func(context.Context, *I) (*O, error
 		st := stateOf(ctx)
 		route.times.normalise(reflect.ValueOf(in).Elem(), st)
 		if len(st.faults) > 0 {
-			return nil, r.complete(st, st.refuse(problem.Invalid.New("the request is not valid")))
+			return nil, complete(st, st.refuse(problem.Invalid.New("the request is not valid")))
 		}
 		out, err := h(ctx, in)
 		if err != nil {
@@ -193,11 +193,11 @@ func (r *Router) answerError(ctx context.Context, st *state, err error) error {
 	} else if p.Status >= 500 {
 		r.logger.WarnContext(ctx, "operation could not be done now", slogOperation(st), slogError(err))
 	}
-	return r.complete(st, p)
+	return complete(st, p)
 }
 
 // complete returns p with the request it answers; p itself may be shared.
-func (r *Router) complete(st *state, p *problem.Problem) *problem.Problem {
+func complete(st *state, p *problem.Problem) *problem.Problem {
 	full := *p
 	full.Errors = slices.Clone(p.Errors)
 	if full.Errors == nil {

@@ -195,7 +195,7 @@ func (c *Config) check(given map[string]string, before Mistakes) Mistakes {
 	}
 	for _, s := range settings(c) {
 		if s.Required && given[s.Name] == "" {
-			wrong(s.Name, "is required: %s", lowerFirst(s.Doc))
+			wrong(s.Name, "is required: %s", lowerFirst(firstSentence(s.Doc)))
 		}
 	}
 	if c.SiteName != "" && !siteName.MatchString(c.SiteName) {
@@ -398,6 +398,17 @@ func (d *Database) derive() {
 		u.User = url.UserPassword(d.User, d.Password)
 	}
 	d.URL = u.String()
+}
+
+// firstSentence cuts a documentation to what fits into one line.
+func firstSentence(s string) string {
+	end := len(s)
+	for _, stop := range []string{". ", "; ", " ("} {
+		if i := strings.Index(s, stop); i >= 0 && i < end {
+			end = i
+		}
+	}
+	return strings.TrimSuffix(s[:end], ".")
 }
 
 func lowerFirst(s string) string {

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/opsdb/opsdb/platform/config"
+	"github.com/opsdb/opsdb/platform/pg"
+	"github.com/opsdb/opsdb/platform/rdb"
+	opsdbsql "github.com/opsdb/opsdb/sql"
+)
+
+// newDoctorCommand returns `opsdb doctor`, which asks the servers of a site what
+// the API server asks before it starts.
+func newDoctorCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Check the settings and the servers of this site",
+		Long: `Check the settings, PostgreSQL and Redis of this site, as the API server does
+when it starts. The exit code is 0 when everything is right or only not to be
+reached at the moment, and 1 when the server would refuse to start.`,
+		Args: cobra.NoArgs,
+	}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := config.Load()
+		if err != nil {
+			return err
+		}
+		found, err := examine(cmd.Context(), c)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			err = printJSON(cmd.OutOrStdout(), found)
+		} else {
+			err = found.print(cmd.OutOrStdout())
+		}
+		if err != nil {
+			return err
+		}
+		if found.refuses() {
+			return exitError{1}
+		}
+		return nil
+	}
+	return cmd
+}
+
+// examination is what each server of a site answered.
+type examination []examined
+
+type examined struct {
+	Server   string      `json:"server"`
+	Findings pg.Findings `json:"findings"`
+	// Reports says that nothing here refuses a start.
+	Reports bool `json:"reports_only"`
+}
+
+// examine asks every server that the settings name.
+func examine(ctx context.Context, c *config.Config) (examination, error) {
+	version, err := schemaVersion()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	var found examination
+	add := func(name, url string, want pg.Expectation, reports bool) error {
+		pool, err := pg.OpenReader(ctx, url, pg.Options{ApplicationName: "opsdb doctor", MaxConns: 1})
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		defer pool.Close()
+		found = append(found, examined{Server: name, Findings: pg.Check(ctx, pool, want), Reports: reports})
+		return nil
+	}
+	if err := add("primary", c.MainDB.URL, pg.Expectation{Primary: true, SchemaVersion: version, Privileges: writePrivileges()}, !c.IsMain()); err != nil {
+		return nil, err
+	}
+	if c.IsMain() {
+		return found, nil
+	}
+	if err := add("replica", c.LocalDB.URL, pg.Expectation{SchemaVersion: version, Privileges: readPrivileges()}, false); err != nil {
+		return nil, err
+	}
+	redis, err := examineRedis(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return append(found, redis), nil
+}
+
+func examineRedis(ctx context.Context, c *config.Config) (examined, error) {
+	client, err := rdb.Open(rdb.Options{URL: c.Redis.URL, Name: "opsdb doctor", PoolSize: 1})
+	if err != nil {
+		return examined{}, err
+	}
+	defer client.Close() //nolint:errcheck // nothing was written
+	out := examined{Server: "redis"}
+	d, err := client.Durability(ctx)
+	if err != nil {
+		out.Findings = pg.Findings{{Name: pg.FindingReachable, Fatal: !rdb.Unreachable(err), Detail: err.Error()}}
+		return out, nil
+	}
+	detail := "every acknowledged write is on disk"
+	if !d.Safe() {
+		detail = d.Error()
+	}
+	if d.Unknown != "" {
+		detail += "; not to be read: " + d.Unknown
+	}
+	out.Findings = pg.Findings{
+		{Name: pg.FindingReachable, OK: true, Detail: "answers"},
+		{Name: pg.FindingServerVersion, OK: true, Detail: "Redis " + d.Server.Version},
+		{Name: pg.FindingDurability, OK: d.Safe() && d.Unknown == "", Fatal: !d.Safe() && c.Durability == "strict", Detail: detail},
+	}
+	return out, nil
+}
+
+// refuses reports whether the API server would not start.
+func (e examination) refuses() bool {
+	for _, x := range e {
+		if !x.Reports && x.Findings.Err() != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (e examination) print(w io.Writer) error {
+	for _, x := range e {
+		if _, err := fmt.Fprintf(w, "%s\n", x.Server); err != nil {
+			return err
+		}
+		for _, f := range x.Findings {
+			mark := "ok  "
+			switch {
+			case !f.OK && f.Fatal && !x.Reports:
+				mark = "FAIL"
+			case !f.OK:
+				mark = "warn"
+			}
+			// pgx tells each address it tried on a line of its own.
+			detail := strings.Join(strings.FieldsFunc(f.Detail, func(c rune) bool { return c == '\n' || c == '\t' }), "; ")
+			if _, err := fmt.Fprintf(w, "  %s  %-20s %s\n", mark, f.Name, detail); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// schemaVersion returns the newest migration this binary knows.
+func schemaVersion() (int64, error) {
+	entries, err := opsdbsql.Migrations.ReadDir("migrations")
+	if err != nil {
+		return 0, fmt.Errorf("reading the migrations: %w", err)
+	}
+	var newest int64
+	for _, entry := range entries {
+		number, _, _ := strings.Cut(entry.Name(), "_")
+		version, err := strconv.ParseInt(number, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("reading the migrations: %s has no number", entry.Name())
+		}
+		newest = max(newest, version)
+	}
+	return newest, nil
+}
+
+// writePrivileges is what the role at the primary has to be permitted.
+func writePrivileges() []pg.Privilege {
+	var out []pg.Privilege
+	for _, right := range opsdbsql.Rights {
+		out = append(out, pg.Privilege{Table: right.Table, Verbs: strings.Trim("SELECT, "+right.Verbs, ", ")})
+	}
+	return out
+}
+
+// readPrivileges is what the role at a replica has to be permitted.
+func readPrivileges() []pg.Privilege {
+	var out []pg.Privilege
+	for _, right := range opsdbsql.Rights {
+		out = append(out, pg.Privilege{Table: right.Table, Verbs: "SELECT"})
+	}
+	return out
+}
