@@ -74,6 +74,11 @@ func (s *Store) Attempts(ctx context.Context, seq int64) ([]Attempt, error) {
 	if err != nil {
 		return nil, s.unavailable("reading the attempts of a transaction", err)
 	}
+	return attempts(text)
+}
+
+// attempts reads a value of the hash `attempts`: "<count>|<objects>".
+func attempts(text string) ([]Attempt, error) {
 	_, list, _ := strings.Cut(text, "|")
 	var out []Attempt
 	if err := json.Unmarshal([]byte("["+list+"]"), &out); err != nil {
