@@ -36,8 +36,8 @@ func (l *Link) Serve(port int) error {
 	go func() {
 		defer close(c.ended)
 		// It returns when the server is closed, which is the end of the stack.
-		if err := c.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			l.Down()
+		if err := c.server.Serve(listener); err != nil {
+			return
 		}
 	}()
 	return nil
