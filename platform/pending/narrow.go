@@ -9,12 +9,14 @@ import (
 	"github.com/tidwall/btree"
 )
 
-// Bounds of one walk. Where a walk stops, the page may end with a cursor.
-const (
-	maxUndecided = 500    // rows that travel although SQL may drop them
-	maxReplaced  = 2_000  // ids that the table branch leaves out
-	maxVisited   = 20_000 // rows looked at
-)
+// bounds of one walk. Where a walk stops, the page may end with a cursor.
+type bounds struct {
+	undecided int // rows that travel although SQL may drop them
+	replaced  int // ids that the table branch leaves out
+	visited   int // rows looked at
+}
+
+var usualBounds = bounds{undecided: 500, replaced: 2_000, visited: 20_000}
 
 // Cursor is a place in the newest-first order: just before or at a row.
 type Cursor struct {
@@ -74,12 +76,13 @@ type narrowing struct {
 	sure    int
 	maybe   int
 	visited int
+	bounds  bounds
 	path    int    // index of the page's path, -1 for none
 	token   string // its value
 }
 
 func (v View) narrowing(table string, p Page, lastSeq int64) *narrowing {
-	n := &narrowing{view: v, page: p, lastSeq: lastSeq, path: -1}
+	n := &narrowing{view: v, page: p, lastSeq: lastSeq, path: -1, bounds: usualBounds}
 	if i, ok := v.index[table]; ok {
 		n.rows = v.tables[i]
 		if p.Path != "" {
@@ -147,7 +150,7 @@ func (n *narrowing) take(r *row, counting bool) {
 	// The stored row must not be shown beside its image, nor instead of it. A
 	// created row can be stored when the client chose its id, or when the
 	// snapshot may hold its create already.
-	if !never && (!r.created || r.clientID || r.createSeq <= n.lastSeq) {
+	if !r.moved && !never && (!r.created || r.clientID || r.createSeq <= n.lastSeq) {
 		n.out.Replaced = append(n.out.Replaced, r.id)
 	}
 	switch {
@@ -166,7 +169,7 @@ func (n *narrowing) take(r *row, counting bool) {
 
 // full reports whether the walk may end here.
 func (n *narrowing) full() bool {
-	return n.page.Limit > 0 && n.sure >= n.page.Limit || n.maybe >= maxUndecided || len(n.out.Replaced) >= maxReplaced || n.visited >= maxVisited
+	return n.page.Limit > 0 && n.sure >= n.page.Limit || n.maybe >= n.bounds.undecided || len(n.out.Replaced) >= n.bounds.replaced || n.visited >= n.bounds.visited
 }
 
 // walk visits the rows of the page's path, newest first from its cursor on,
@@ -175,6 +178,7 @@ func (n *narrowing) walk(f func(*row) bool) {
 	if n.rows == nil {
 		return
 	}
+	n.rows.moved.Scan(func(r *row) bool { n.out.Replaced = append(n.out.Replaced, r.id); return true })
 	n.rows.nowhere.Scan(func(r *row) bool { f(r); return true })
 	from := &row{time: 1<<63 - 1}
 	for i := range from.id {
@@ -259,7 +263,10 @@ func encodeTravellers(list []traveller) json.RawMessage {
 
 // page narrows to what can matter to one page of a list.
 func (v View) page(table string, p Page, lastSeq int64) Overlay {
-	n := v.narrowing(table, p, lastSeq)
+	return v.narrowing(table, p, lastSeq).bounded()
+}
+
+func (n *narrowing) bounded() Overlay {
 	var stopped *row
 	n.walk(func(r *row) bool {
 		n.take(r, false)
@@ -291,6 +298,9 @@ func (v View) some(table string, lastSeq int64, ids []uuid.UUID) Overlay {
 		for _, id := range ids {
 			if r, ok := n.rows.byID.Get(&row{id: id}); ok && r.shown {
 				n.take(r, false)
+				if r.moved {
+					n.out.Replaced = append(n.out.Replaced, r.id)
+				}
 			}
 		}
 	}

@@ -21,12 +21,15 @@ type rows struct {
 	// nowhere holds shown rows whose sort key nobody knows: their updates were
 	// accepted while the replica could not be read. They belong to every page.
 	nowhere *btree.BTreeG[*row]
-	paths   []path
+	// moved holds shown rows that were deleted and created again: the stored row
+	// of that id may lie anywhere.
+	moved *btree.BTreeG[*row]
+	paths []path
 }
 
 // path is one access path: the placed rows by the path's value, and apart the
-// loose ones, which any value may hold in the database: updates of stored rows
-// whose value is unknown or may have been changed by them.
+// loose ones, whose stored row may have any value: it is unknown here, or a
+// pending update may have changed it.
 type path struct {
 	column  string
 	fixed   bool
@@ -50,8 +53,9 @@ type row struct {
 	createSeq int64
 	images    []image
 	values    []string // per path, the JSON of the column; "" when unknown
+	loose     []bool   // per path, whether the stored row may have another value
 
-	shown, created, clientID, deleted bool
+	shown, created, clientID, deleted, moved bool
 }
 
 // unplaced is the sort key of a row that nobody knows.
@@ -66,7 +70,7 @@ func newestFirst(a, b *row) bool {
 }
 
 func newRows(def Table) *rows {
-	r := &rows{def: def, byTime: tree(newestFirst), nowhere: tree(newestFirst)}
+	r := &rows{def: def, byTime: tree(newestFirst), nowhere: tree(newestFirst), moved: tree(newestFirst)}
 	r.byID = tree(func(a, b *row) bool { return compareID(a.id, b.id) < 0 })
 	for i, c := range def.Paths {
 		r.paths = append(r.paths, path{column: c, fixed: slices.Contains(def.Fixed, c), loose: tree(newestFirst), byValue: tree(func(a, b *row) bool {
@@ -80,7 +84,7 @@ func newRows(def Table) *rows {
 }
 
 func (r *rows) copy() *rows {
-	c := &rows{def: r.def, byID: r.byID.Copy(), byTime: r.byTime.Copy(), nowhere: r.nowhere.Copy(), paths: slices.Clone(r.paths)}
+	c := &rows{def: r.def, byID: r.byID.Copy(), byTime: r.byTime.Copy(), nowhere: r.nowhere.Copy(), moved: r.moved.Copy(), paths: slices.Clone(r.paths)}
 	for i := range c.paths {
 		c.paths[i].byValue, c.paths[i].loose = r.paths[i].byValue.Copy(), r.paths[i].loose.Copy()
 	}
@@ -146,9 +150,11 @@ func (r *rows) fold(id uuid.UUID, images []image) *row {
 		if m.hidden {
 			continue
 		}
+		before := n.shown
 		n.shown = true
 		switch m.change.Op {
 		case OpCreate:
+			n.moved = before
 			n.created, n.deleted, n.clientID, n.createSeq = true, false, m.client, m.seq
 		case OpDelete:
 			n.deleted = true
@@ -160,12 +166,32 @@ func (r *rows) fold(id uuid.UUID, images []image) *row {
 		}
 	}
 	if len(r.paths) > 0 {
-		n.values = make([]string, len(r.paths))
-		for i := range r.paths {
-			n.values[i] = string(n.lookup(r.paths[i].column))
+		n.values, n.loose = make([]string, len(r.paths)), make([]bool, len(r.paths))
+		for i, p := range r.paths {
+			n.values[i] = string(n.lookup(p.column))
+			n.loose[i] = n.values[i] == "" || !p.fixed && n.changes(p.column)
 		}
 	}
 	return n
+}
+
+// changes reports whether an image may have given the stored row's column
+// another value than the row has now.
+func (n *row) changes(name string) bool {
+	if !n.created {
+		return true
+	}
+	for i := len(n.images) - 1; i >= 0; i-- {
+		if m := &n.images[i]; !m.hidden {
+			if m.change.Op == OpCreate {
+				return false
+			}
+			if column(m.change.Columns, name) != nil {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // lookup returns the JSON of a column as the images leave it, nil when they do
@@ -259,17 +285,13 @@ func (r *rows) replace(old, n *row) {
 	swap(r.byID, old, n, true, true)
 	swap(r.byTime, old, n, old.placed(), n.placed())
 	swap(r.nowhere, old, n, old != nil && old.shown && !old.placed(), n != nil && n.shown && !n.placed())
+	swap(r.moved, old, n, old != nil && old.moved, n != nil && n.moved)
 	for i := range r.paths {
 		p := &r.paths[i]
-		oldLoose, newLoose := old.placed() && p.holdsLoose(old, i), n.placed() && p.holdsLoose(n, i)
+		oldLoose, newLoose := old.placed() && old.loose[i], n.placed() && n.loose[i]
 		swap(p.loose, old, n, oldLoose, newLoose)
 		swap(p.byValue, old, n, old.placed() && !oldLoose, n.placed() && !newLoose)
 	}
-}
-
-// holdsLoose reports whether the stored row may have any value of this path.
-func (p *path) holdsLoose(n *row, i int) bool {
-	return n.values[i] == "" || !p.fixed && !n.created
 }
 
 // swap replaces old by n in a tree that held old and shall hold n.
