@@ -187,10 +187,12 @@ func shown(location string, value any) any {
 			return cut(s)
 		}
 	}
-	if len(encoded) > maxValue || bytes.Contains(encoded, []byte(`\u0000`)) || hidesSecret(encoded) {
-		if hidesSecret(encoded) {
-			return nil
-		}
+	if hidesSecret(encoded) {
+		return nil
+	}
+	// A number beyond float64 would break the client's reading of the whole answer.
+	var readable any
+	if len(encoded) > maxValue || bytes.Contains(encoded, []byte(`\u0000`)) || json.Unmarshal(encoded, &readable) != nil {
 		return cut(strings.ReplaceAll(string(encoded), `\u0000`, "\uFFFD"))
 	}
 	return json.RawMessage(encoded)

@@ -101,7 +101,7 @@ func FuzzField(f *testing.F) {
 	f.Add("body\x00.name", "\xff\x00")
 	f.Add("query.q", strings.Repeat("\u2028", 500))
 	f.Fuzz(func(t *testing.T, location, value string) {
-		for _, v := range []any{value, []string{value}, map[string]any{"k": value}, []byte(value), json.RawMessage(value)} {
+		for _, v := range []any{json.Number(value), []any{json.Number("1e999")}, value, []string{value}, map[string]any{"k": value}, []byte(value), json.RawMessage(value)} {
 			encoded, err := json.Marshal(Invalid.Field(location, v, "%s", value))
 			if err != nil {
 				t.Fatalf("a problem that cannot be written: %v", err)
