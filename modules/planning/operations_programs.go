@@ -80,20 +80,15 @@ var (
 	)
 )
 
-// programPath is the path parameter of one programme.
-type programPath struct {
-	ID string `path:"id" minLength:"1" maxLength:"63" doc:"The id when it has only digits, else the short name." example:"GEco"`
-}
-
 type getProgramInput struct {
 	api.Read
 	api.IfNoneMatch
-	programPath
+	ID string `path:"id" minLength:"1" maxLength:"63" doc:"The id when it has only digits, else the short name." example:"GEco"`
 }
 
 type listSubProgramsInput struct {
 	api.List
-	programPath
+	ID string `path:"id" minLength:"1" maxLength:"63" doc:"The id when it has only digits, else the short name." example:"GEco"`
 }
 
 func registerPrograms(r *api.Router, m *Module) {
@@ -130,22 +125,22 @@ func (m *Module) listObservingPrograms(ctx context.Context, in *listInput) (*api
 	}.Answer(ctx, m.reader, in.List)
 }
 
-// find reads the programme that a path names: by its id when the path has only digits, else by its short name.
-func (p programPath) find(ctx context.Context, tx pending.DBTX) (db.ObservingProgram, error) {
-	params := db.GetObservingProgramParams{ShortName: &p.ID}
-	if id, err := strconv.ParseUint(p.ID, 10, 63); err == nil {
+// findProgram reads the programme that a path names: by its id when the path has only digits, else by its short name.
+func findProgram(ctx context.Context, tx pending.DBTX, path string) (db.ObservingProgram, error) {
+	params := db.GetObservingProgramParams{ShortName: &path}
+	if id, err := strconv.ParseUint(path, 10, 63); err == nil {
 		byID := int64(id)
 		params = db.GetObservingProgramParams{ID: &byID}
 	} else if errors.Is(err, strconv.ErrRange) {
-		return db.ObservingProgram{}, problem.NotFound.Field("path.id", p.ID, "there is no such programme")
+		return db.ObservingProgram{}, problem.NotFound.Field("path.id", path, "there is no such programme")
 	}
 	row, err := db.New(tx).GetObservingProgram(ctx, params)
-	return row, record.Found(err, p.ID, "programme")
+	return row, record.Found(err, path, "programme")
 }
 
 func (m *Module) getObservingProgram(ctx context.Context, in *getProgramInput) (*record.Output[ObservingProgramDetail], error) {
-	return record.One(ctx, m.reader, in.IfNoneMatch, func(ctx context.Context, s *pending.Snapshot) (ObservingProgramDetail, error) {
-		row, err := in.find(ctx, s.DB)
+	return record.Merged(ctx, m.reader, in.Read, in.IfNoneMatch, func(ctx context.Context, s *pending.Snapshot) (ObservingProgramDetail, error) {
+		row, err := findProgram(ctx, s.DB, in.ID)
 		if err != nil {
 			return ObservingProgramDetail{}, err
 		}
@@ -186,7 +181,7 @@ func (m *Module) listSubObservingPrograms(ctx context.Context, in *listSubProgra
 	}
 	return record.List[db.SubObservingProgram, SubObservingProgram]{
 		Check: func(ctx context.Context, tx pending.DBTX) error {
-			program, err := in.find(ctx, tx)
+			program, err := findProgram(ctx, tx, in.ID)
 			page.ObservingProgramID, count.ObservingProgramID = program.ID, program.ID
 			return err
 		},

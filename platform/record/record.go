@@ -1,7 +1,8 @@
 // Package record answers reads of tables that are not buffered: a page of records by name, or one record. What
 // modules give is their queries and how a row is shown; what is the same for all of them is here once.
 //
-// Such a table has no pending rows, so its answers are complete even while the site's Redis cannot be reached.
+// Such a table has no pending rows, so its answers are complete even while the site's Redis cannot be reached. A record
+// that shows figures of buffered tables beside its own columns is answered by Merged instead of One.
 package record
 
 import (
@@ -57,7 +58,7 @@ func Each[Row, Item any](show func(Row) Item) func(context.Context, *pending.Sna
 // Answer reads one page, and the total when it is asked for, from one snapshot.
 func (l List[Row, Item]) Answer(ctx context.Context, reader Reader, in api.List) (*api.PageOutput[Item], error) {
 	var out *api.PageOutput[Item]
-	err := Read(ctx, reader, func(ctx context.Context, s *pending.Snapshot) error {
+	err := reader.Read(pending.WithOverlayOptional(ctx), func(ctx context.Context, s *pending.Snapshot) error {
 		if l.Check != nil {
 			if err := l.Check(ctx, s.DB); err != nil {
 				return err
@@ -117,10 +118,32 @@ type Output[T any] struct {
 	Body T
 }
 
-// One reads one record and gives it its version. get returns a problem, such as Unknown, when it is not there.
+// One reads one record and gives it its version. get returns a problem, by way of Found, when it is not there.
 func One[Item any](ctx context.Context, reader Reader, in api.IfNoneMatch, get func(ctx context.Context, s *pending.Snapshot) (Item, error)) (*Output[Item], error) {
+	return answer(pending.WithOverlayOptional(ctx), reader, in, get)
+}
+
+// Merged is One for a record that is made of pending rows as well: without them it is refused, unless the client takes
+// an answer that lacks them.
+func Merged[Item any](ctx context.Context, reader Reader, read api.Read, in api.IfNoneMatch, get func(ctx context.Context, s *pending.Snapshot) (Item, error)) (*Output[Item], error) {
+	if read.OverlayOptional() {
+		ctx = pending.WithOverlayOptional(ctx)
+	}
+	without := false
+	out, err := answer(ctx, reader, in, func(ctx context.Context, s *pending.Snapshot) (Item, error) {
+		without = s.OverlayUnavailable
+		return get(ctx, s)
+	})
+	if err != nil {
+		return nil, err
+	}
+	out.SetOverlayUnavailable(without)
+	return out, nil
+}
+
+func answer[Item any](ctx context.Context, reader Reader, in api.IfNoneMatch, get func(ctx context.Context, s *pending.Snapshot) (Item, error)) (*Output[Item], error) {
 	out := &Output[Item]{}
-	err := Read(ctx, reader, func(ctx context.Context, s *pending.Snapshot) (err error) {
+	err := reader.Read(ctx, func(ctx context.Context, s *pending.Snapshot) (err error) {
 		out.ReplayLSN = s.ReplayLSN
 		out.Body, err = get(ctx, s)
 		return err
@@ -133,11 +156,6 @@ func One[Item any](ctx context.Context, reader Reader, in api.IfNoneMatch, get f
 		return nil, err
 	}
 	return out, nil
-}
-
-// Read runs fn on a snapshot of the site's database, whether its pending rows can be read or not.
-func Read(ctx context.Context, reader Reader, fn func(ctx context.Context, s *pending.Snapshot) error) error {
-	return reader.Read(pending.WithOverlayOptional(ctx), fn)
 }
 
 // Found turns the outcome of looking one row up into an answer's: a row that is not there is a 404 that names it by

@@ -163,19 +163,20 @@ ON CONFLICT DO NOTHING;
 INSERT INTO obs_unit_azimuth_range (obs_unit_id, elevation_deg, azimuth_min_deg, azimuth_max_deg, duration_seconds, rising, label)
 SELECT u.id, v.elevation, v.low, v.high, v.duration, v.rising, v.label
 FROM (VALUES
-    ('WFS-Deep56-rising', 50::float8, 90::float8, 150::float8, 14400::float8, true, 'rising'),
-    ('WFS-Deep56-setting', 50, 210, 270, 14400, false, 'setting'),
-    ('CMB-Stripe-rising', 50, 40, 90, 14400, true, 'rising'),
-    ('OrionA-280', 41.09, 75.86, 78.72, 540, true, 'step 1'),
-    ('OrionA-280', 43.11, 74.49, 77.46, 540, true, 'step 2'),
-    ('OrionA-280', 45.13, 73.05, 76.12, 540, true, 'step 3'),
-    ('OrionA-280', 47.14, 71.50, 74.71, 540, true, 'step 4'),
-    ('Cal-Jupiter-beam', 40.57, 41.16, 43.09, 420, true, 'part 1'),
-    ('Cal-Jupiter-beam', 41.65, 39.25, 41.36, 420, true, 'part 2'),
-    ('Cal-Jupiter-beam', 42.69, 37.37, 39.57, 420, true, 'part 3')
-) v (unit, elevation, low, high, duration, rising, label)
+    (1, 'WFS-Deep56-rising', 50::float8, 90::float8, 150::float8, 14400::float8, true, 'rising'),
+    (2, 'WFS-Deep56-setting', 50, 210, 270, 14400, false, 'setting'),
+    (3, 'CMB-Stripe-rising', 50, 40, 90, 14400, true, 'rising'),
+    (4, 'OrionA-280', 41.09, 75.86, 78.72, 540, true, 'step 1'),
+    (5, 'OrionA-280', 43.11, 74.49, 77.46, 540, true, 'step 2'),
+    (6, 'OrionA-280', 45.13, 73.05, 76.12, 540, true, 'step 3'),
+    (7, 'OrionA-280', 47.14, 71.50, 74.71, 540, true, 'step 4'),
+    (8, 'Cal-Jupiter-beam', 40.57, 41.16, 43.09, 420, true, 'part 1'),
+    (9, 'Cal-Jupiter-beam', 41.65, 39.25, 41.36, 420, true, 'part 2'),
+    (10, 'Cal-Jupiter-beam', 42.69, 37.37, 39.57, 420, true, 'part 3')
+) v (n, unit, elevation, low, high, duration, rising, label)
 JOIN obs_unit u ON u.name = v.unit
-WHERE NOT EXISTS (SELECT FROM obs_unit_azimuth_range r WHERE r.obs_unit_id = u.id);
+WHERE NOT EXISTS (SELECT FROM obs_unit_azimuth_range r WHERE r.obs_unit_id = u.id)
+ORDER BY v.n;
 
 INSERT INTO pre_scheduled_slot (obs_unit_id, start_time, end_time)
 SELECT u.id, '2026-10-01 11:10:00Z', '2026-10-01 11:31:00Z'
