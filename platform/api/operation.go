@@ -79,7 +79,7 @@ func Register[I, O any](r *Router, op Op, h func(context.Context, *I) (*O, error
 	if op.MaxBody == 0 {
 		op.MaxBody = DefaultMaxBody
 	}
-	route := &route{op: &op, query: map[string]bool{}, times: timePlan(reflect.TypeFor[I]()), body: hasField[I]("Body")}
+	route := &route{op: &op, query: map[string]bool{}, plan: planOf(reflect.TypeFor[I]()), body: hasField[I]("Body")}
 	ho := huma.Operation{
 		OperationID:   op.ID,
 		Method:        op.Method,
@@ -111,7 +111,7 @@ func Register[I, O any](r *Router, op Op, h func(context.Context, *I) (*O, error
 	r.registry.top = bodyTypes[I, O]()
 	huma.Register(r.huma, ho, func(ctx context.Context, in *I) (*O, error) {
 		st := stateOf(ctx)
-		route.times.normalise(reflect.ValueOf(in).Elem(), st)
+		route.plan.normalise(reflect.ValueOf(in).Elem(), st)
 		if len(st.faults) > 0 {
 			return nil, complete(st, st.refuse(problem.Invalid.New("the request is not valid")))
 		}
@@ -176,7 +176,7 @@ type route struct {
 	op      *Op
 	query   map[string]bool // known query parameters
 	headers map[string]bool // known header parameters, canonical
-	times   plan
+	plan    plan
 	body    bool
 	types   []string // media types of the body, the first is meant when none is given
 }

@@ -41,6 +41,8 @@ func (o Optional[T]) Or(old *T) *T {
 	return o.Ptr()
 }
 
+func (o Optional[T]) cleared() bool { return o.Set && o.Null }
+
 // IsZero reports whether the member is absent, so that omitzero leaves it out.
 func (o Optional[T]) IsZero() bool { return !o.Set }
 

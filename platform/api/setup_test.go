@@ -242,3 +242,5 @@ func (p *probe) send(r *http.Request) *httptest.ResponseRecorder {
 	p.handler.ServeHTTP(w, r)
 	return w
 }
+
+func testLogger() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -7,22 +7,28 @@ import (
 	"time"
 )
 
-// plan is where times lie in an input type, found once at registration. Times are
-// decided at the door: in UTC, to the microsecond, in the range PostgreSQL and
-// RFC 3339 share.
+// plan is what is left to check in an input once it is decoded, found in its type at
+// registration. Times are decided at the door: in UTC, to the microsecond, in the
+// range PostgreSQL and RFC 3339 share. And huma takes null for any member that may
+// be absent, which would clear a field of a merge patch that must not be null.
 type plan struct {
-	paths []timePath
+	paths []fieldPath
 }
 
-type timePath struct {
+type fieldPath struct {
 	steps []int // field indices; each means "into every item"
 	names []string
 }
 
 const each = -1
 
-// timePlan finds the times of a type: fields, nested structs, slices and Optional.
-func timePlan(t reflect.Type) plan {
+// clearable is an Optional of any type.
+type clearable interface{ cleared() bool }
+
+var clearableType = reflect.TypeFor[clearable]()
+
+// planOf finds the times of a type: fields, nested structs, slices and Optional.
+func planOf(t reflect.Type) plan {
 	var p plan
 	if t.Kind() == reflect.Struct {
 		p.find(t, nil, nil, 0)
@@ -39,7 +45,7 @@ func (p *plan) find(t reflect.Type, steps []int, names []string, depth int) {
 	}
 	switch {
 	case t == timeType:
-		p.paths = append(p.paths, timePath{append([]int{}, steps...), append([]string{}, names...)})
+		p.paths = append(p.paths, fieldPath{append([]int{}, steps...), append([]string{}, names...)})
 	case t.Kind() == reflect.Slice:
 		p.find(t.Elem(), append(steps, each), append(names, "[]"), depth+1)
 	case t.Kind() == reflect.Struct:
@@ -49,6 +55,9 @@ func (p *plan) find(t reflect.Type, steps []int, names []string, depth int) {
 				continue
 			}
 			name := fieldName(f)
+			if f.Type.Implements(clearableType) && f.Tag.Get("nullable") == "false" {
+				p.paths = append(p.paths, fieldPath{append(append([]int{}, steps...), i), append(append([]string{}, names...), name)})
+			}
 			if f.Anonymous || (strings.HasPrefix(t.Name(), "Optional[") && f.Name == "Value") {
 				p.find(f.Type, append(steps, i), names, depth+1)
 			} else {
@@ -84,7 +93,7 @@ func (p plan) normalise(in reflect.Value, st *state) {
 	}
 }
 
-func (tp timePath) walk(v reflect.Value, steps []int, indices []int, st *state) {
+func (fp fieldPath) walk(v reflect.Value, steps []int, indices []int, st *state) {
 	for v.Kind() == reflect.Pointer {
 		if v.IsNil() {
 			return
@@ -92,31 +101,37 @@ func (tp timePath) walk(v reflect.Value, steps []int, indices []int, st *state) 
 		v = v.Elem()
 	}
 	if len(steps) == 0 {
+		if c, ok := v.Interface().(clearable); ok {
+			if c.cleared() {
+				st.fault(fp.location(indices), nil, "must not be null")
+			}
+			return
+		}
 		t, ok := v.Interface().(time.Time)
 		if !ok || t.IsZero() {
 			return
 		}
 		t = t.UTC().Truncate(time.Microsecond)
 		if year := t.Year(); year < 1 || year > 9999 {
-			st.fault(tp.location(indices), nil, "the year in UTC is not between 0001 and 9999")
+			st.fault(fp.location(indices), nil, "the year in UTC is not between 0001 and 9999")
 		}
 		v.Set(reflect.ValueOf(t))
 		return
 	}
 	if steps[0] != each {
-		tp.walk(v.Field(steps[0]), steps[1:], indices, st)
+		fp.walk(v.Field(steps[0]), steps[1:], indices, st)
 		return
 	}
 	for i := range v.Len() {
-		tp.walk(v.Index(i), steps[1:], append(indices, i), st)
+		fp.walk(v.Index(i), steps[1:], append(indices, i), st)
 	}
 }
 
 // location rebuilds the place of a time from the names on its path and the indices
 // of the items it goes through.
-func (tp timePath) location(indices []int) string {
+func (fp fieldPath) location(indices []int) string {
 	var b strings.Builder
-	for _, name := range tp.names {
+	for _, name := range fp.names {
 		if name == "[]" {
 			fmt.Fprintf(&b, "[%d]", indices[0])
 			indices = indices[1:]
