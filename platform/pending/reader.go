@@ -46,7 +46,10 @@ type Reader struct {
 	store  *Store
 	site   string
 	limits Limits
-	down   atomic.Int64 // unix nanoseconds until which the replica is not asked
+	// Unix nanoseconds until which the replica is not asked: by anyone, and by the
+	// accepting path. That one gives up much sooner; a moment too slow for it must
+	// not turn reads away.
+	down, slow atomic.Int64
 }
 
 // Limits bound the waiting of a Reader; the zero value has sensible ones.
@@ -177,12 +180,13 @@ func (r *Reader) PendingOnly(ctx context.Context) (View, error) {
 // snapshot runs fn on one snapshot. behind: the snapshot shows less than the
 // view expects, and fn was not called.
 func (r *Reader) snapshot(ctx context.Context, view View, without bool, limit, checks time.Duration, fn func(ctx context.Context, s *Snapshot) error) (behind bool, err error) {
-	if time.Now().UnixNano() < r.down.Load() {
+	now := time.Now().UnixNano()
+	if now < r.down.Load() || checks > 0 && now < r.slow.Load() {
 		return false, problem.ReplicaUnreachable.New("the site's replica could not be reached a moment ago")
 	}
 	conn, s, err := r.open(ctx, limit)
 	if err != nil {
-		return false, r.failed(ctx, "opening a snapshot", err)
+		return false, r.failed(ctx, "opening a snapshot", err, checks > 0)
 	}
 	defer release(conn)
 	if s.Batch < view.Swept {
@@ -193,13 +197,13 @@ func (r *Reader) snapshot(ctx context.Context, view View, without bool, limit, c
 		inner, cancel := context.WithTimeout(ctx, checks)
 		defer cancel()
 		if err = fn(inner, s); err != nil && inner.Err() != nil && ctx.Err() == nil {
-			return false, r.failed(ctx, "checking against the replica", err)
+			return false, r.failed(ctx, "checking against the replica", err, true)
 		}
 	} else {
 		err = fn(ctx, s)
 	}
 	if err != nil && lost(err) {
-		return false, r.failed(ctx, "reading the replica", err)
+		return false, r.failed(ctx, "reading the replica", err, checks > 0)
 	}
 	return false, err
 }
@@ -226,14 +230,18 @@ func (r *Reader) open(ctx context.Context, limit time.Duration) (*pgxpool.Conn, 
 
 // failed turns an error of the replica into replica-unreachable, and remembers
 // it, when the replica is why it failed.
-func (r *Reader) failed(ctx context.Context, doing string, err error) error {
+func (r *Reader) failed(ctx context.Context, doing string, err error, accepting bool) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", doing, ctx.Err())
 	}
 	if !lost(err) {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
-	r.down.Store(time.Now().Add(r.limits.Remember).UnixNano())
+	until := time.Now().Add(r.limits.Remember).UnixNano()
+	r.slow.Store(until)
+	if !accepting {
+		r.down.Store(until)
+	}
 	return &refusal{problem.ReplicaUnreachable.New("the site's replica cannot be reached"), fmt.Errorf("%s: %w", doing, err)}
 }
 
