@@ -24,8 +24,9 @@ type Sites struct {
 	PrimaryPool, ReplicaPool *pgxpool.Pool
 	Catalog                  *txn.Catalog
 	Problems                 *problem.Catalog
-	// Direct is main's writer.
-	Direct *txn.Direct
+	// Direct is main's writer, MainReader its reader.
+	Direct     *txn.Direct
+	MainReader *pending.Reader
 	// Store, Reader and Buffered are those of one process at the secondary site.
 	Store    *pending.Store
 	Reader   *pending.Reader
@@ -61,8 +62,9 @@ func wire(t testing.TB, pair *sandboxtest.Pair) *Sites {
 	}
 	s.PrimaryPool = pool(t, pg.OpenWriter, pair.MainRoleURL)
 	s.ReplicaPool = pool(t, pg.OpenReader, pair.ReaderURL)
+	s.MainReader = pending.NewReader(s.PrimaryPool, nil, sandboxtest.MainSite, pending.Limits{})
 	s.Direct = txn.NewDirect(txn.DirectConfig{
-		Pool: s.PrimaryPool, Reader: pending.NewReader(s.PrimaryPool, nil, sandboxtest.MainSite, pending.Limits{}),
+		Pool: s.PrimaryPool, Reader: s.MainReader,
 		Catalog: s.Catalog, Problems: s.Problems, Site: sandboxtest.MainSite, SiteID: pair.MainSiteID,
 	})
 	s.Store, s.Reader, s.Buffered = s.Process(t)

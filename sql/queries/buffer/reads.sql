@@ -17,3 +17,9 @@ ORDER BY s.is_main DESC, s.short_name;
 SELECT s.id, s.name, s.short_name, s.location, s.is_main
 FROM site s
 WHERE s.short_name = @short_name;
+
+-- GetLedgerEntry returns one transaction as the ledger has it.
+-- name: GetLedgerEntry :one
+SELECT id, site, seq, outcome, operation, actor, accepted_at, applied_at, changes
+FROM applied_transaction
+WHERE id = @id;

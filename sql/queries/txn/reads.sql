@@ -4,12 +4,6 @@ SELECT id, site, seq, outcome, request_digest, changes
 FROM applied_transaction
 WHERE actor = @actor AND idempotency_key = @idempotency_key;
 
--- GetLedgerEntry returns one transaction as the ledger has it.
--- name: GetLedgerEntry :one
-SELECT id, site, seq, outcome, operation, actor, idempotency_key, accepted_at, applied_at, changes
-FROM applied_transaction
-WHERE id = @id;
-
 -- FindLedgerOutcomes tells, of some transactions, which the ledger has, and how.
 -- name: FindLedgerOutcomes :many
 SELECT id, outcome

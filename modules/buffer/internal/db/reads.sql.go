@@ -7,8 +7,47 @@ package db
 
 import (
 	"context"
+	"encoding/json"
 	"time"
+
+	"github.com/google/uuid"
 )
+
+const getLedgerEntry = `-- name: GetLedgerEntry :one
+SELECT id, site, seq, outcome, operation, actor, accepted_at, applied_at, changes
+FROM applied_transaction
+WHERE id = $1
+`
+
+type GetLedgerEntryRow struct {
+	ID         uuid.UUID       `json:"id"`
+	Site       string          `json:"site"`
+	Seq        *int64          `json:"seq"`
+	Outcome    string          `json:"outcome"`
+	Operation  string          `json:"operation"`
+	Actor      string          `json:"actor"`
+	AcceptedAt time.Time       `json:"accepted_at"`
+	AppliedAt  time.Time       `json:"applied_at"`
+	Changes    json.RawMessage `json:"changes"`
+}
+
+// GetLedgerEntry returns one transaction as the ledger has it.
+func (q *Queries) GetLedgerEntry(ctx context.Context, id uuid.UUID) (GetLedgerEntryRow, error) {
+	row := q.db.QueryRow(ctx, getLedgerEntry, id)
+	var i GetLedgerEntryRow
+	err := row.Scan(
+		&i.ID,
+		&i.Site,
+		&i.Seq,
+		&i.Outcome,
+		&i.Operation,
+		&i.Actor,
+		&i.AcceptedAt,
+		&i.AppliedAt,
+		&i.Changes,
+	)
+	return i, err
+}
 
 const getSite = `-- name: GetSite :one
 SELECT s.id, s.name, s.short_name, s.location, s.is_main

@@ -8,7 +8,6 @@ package db
 import (
 	"context"
 	"encoding/json"
-	"time"
 
 	"github.com/google/uuid"
 )
@@ -96,44 +95,6 @@ func (q *Queries) GetFlushPosition(ctx context.Context) (GetFlushPositionRow, er
 	row := q.db.QueryRow(ctx, getFlushPosition)
 	var i GetFlushPositionRow
 	err := row.Scan(&i.Lsn, &i.Walfile)
-	return i, err
-}
-
-const getLedgerEntry = `-- name: GetLedgerEntry :one
-SELECT id, site, seq, outcome, operation, actor, idempotency_key, accepted_at, applied_at, changes
-FROM applied_transaction
-WHERE id = $1
-`
-
-type GetLedgerEntryRow struct {
-	ID             uuid.UUID       `json:"id"`
-	Site           string          `json:"site"`
-	Seq            *int64          `json:"seq"`
-	Outcome        string          `json:"outcome"`
-	Operation      string          `json:"operation"`
-	Actor          string          `json:"actor"`
-	IdempotencyKey *string         `json:"idempotency_key"`
-	AcceptedAt     time.Time       `json:"accepted_at"`
-	AppliedAt      time.Time       `json:"applied_at"`
-	Changes        json.RawMessage `json:"changes"`
-}
-
-// GetLedgerEntry returns one transaction as the ledger has it.
-func (q *Queries) GetLedgerEntry(ctx context.Context, id uuid.UUID) (GetLedgerEntryRow, error) {
-	row := q.db.QueryRow(ctx, getLedgerEntry, id)
-	var i GetLedgerEntryRow
-	err := row.Scan(
-		&i.ID,
-		&i.Site,
-		&i.Seq,
-		&i.Outcome,
-		&i.Operation,
-		&i.Actor,
-		&i.IdempotencyKey,
-		&i.AcceptedAt,
-		&i.AppliedAt,
-		&i.Changes,
-	)
 	return i, err
 }
 

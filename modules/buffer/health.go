@@ -1,0 +1,176 @@
+package buffer
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/opsdb/opsdb/platform/pending"
+)
+
+// The three words of /health.
+const (
+	healthy   = "healthy"
+	degraded  = "degraded"
+	unhealthy = "unhealthy"
+)
+
+// How a server stands to this process.
+const (
+	connected   = "connected"
+	unreachable = "unreachable"
+)
+
+// lagWarning is how far the replica may be behind before a site counts as
+// degraded.
+const (
+	lagWarning      = time.Minute
+	lagWarningBytes = 256 << 20
+)
+
+// findings are what was found out for /health.
+type findings struct {
+	health  Health
+	down    []string // why the site cannot accept its writes
+	limping []string // what else is wrong
+}
+
+func (f *findings) finish() Health {
+	f.health.Reasons = append(append([]string{}, f.down...), f.limping...)
+	switch {
+	case len(f.down) > 0:
+		f.health.Status = unhealthy
+	case len(f.limping) > 0:
+		f.health.Status = degraded
+	default:
+		f.health.Status = healthy
+	}
+	return f.health
+}
+
+// examine looks at everything now. It takes two seconds at most.
+func (m *Module) examine(ctx context.Context) Health {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	f := &findings{health: Health{Site: m.config.Site, SiteType: m.siteType(), Version: m.config.Version, Time: m.config.Clock().UTC()}}
+	if m.main() {
+		f.health.Database = connected
+		if err := m.config.Primary.Ping(ctx); err != nil {
+			f.health.Database = unreachable
+			f.down = append(f.down, "the primary cannot be reached")
+			f.lastError(err)
+		}
+		return f.finish()
+	}
+	m.examineBuffer(ctx, f)
+	m.examineProcessor(f)
+	m.examineReplica(f)
+	return f.finish()
+}
+
+// lastError keeps the text of an error: it is shown to callers with a credential only.
+func (f *findings) lastError(err error) {
+	if err != nil {
+		text := err.Error()
+		f.health.LastError = &text
+	}
+}
+
+func (m *Module) examineBuffer(ctx context.Context, f *findings) {
+	redis := connected
+	view, err := m.config.Store.CatchUp(ctx)
+	if err != nil {
+		redis = unreachable
+		f.down = append(f.down, "the site's Redis cannot be reached, so no write can be accepted")
+		f.lastError(err)
+		view = m.config.Store.Current()
+	}
+	f.health.Redis = &redis
+	status := m.config.Store.Status()
+	durability := string(status.Mode)
+	if status.Checked && !status.Durability.Safe() {
+		if status.Mode == pending.Strict {
+			f.down = append(f.down, "the site's Redis can lose acknowledged writes, so none is accepted")
+		} else {
+			f.limping = append(f.limping, "the site's Redis can lose acknowledged writes (BUFFER_DURABILITY=relaxed)")
+		}
+	}
+	c := view.Counts()
+	f.health.TransactionBuffer = &BufferHealth{Size: int64(c.Buffered), Failed: int64(c.Failed), Blocked: int64(c.Blocked), OldestAgeS: m.age(c.OldestAccepted), Durability: durability}
+	held := c.Buffered + c.Failed + c.Blocked
+	switch {
+	case held >= m.config.Capacity:
+		f.down = append(f.down, "the buffer is full")
+	case held*5 > m.config.Capacity*4:
+		f.limping = append(f.limping, "the buffer is more than 80 % full")
+	}
+	if c.Failed+c.Blocked > 0 {
+		f.limping = append(f.limping, "there are dead letters")
+	}
+	if view.Paused {
+		f.limping = append(f.limping, "draining is paused")
+	}
+}
+
+// age is how long ago something was, in seconds; 0 for nothing.
+func (m *Module) age(at time.Time) float64 {
+	if at.IsZero() {
+		return 0
+	}
+	return max(0, m.config.Clock().Sub(at).Seconds())
+}
+
+func (m *Module) examineProcessor(f *findings) {
+	r := m.state.report()
+	f.health.BackgroundProcessor = &ProcessorHealth{Status: r.Status, TransactionsProcessed: r.Processed}
+	if !r.LastRun.IsZero() {
+		at := r.LastRun.UTC()
+		f.health.BackgroundProcessor.LastRun = &at
+	}
+	f.health.Database = connected
+	if !r.Online {
+		f.health.Database = unreachable
+		f.limping = append(f.limping, "the primary cannot be reached; writes are buffered")
+		f.lastError(r.LastError)
+	}
+	switch r.Status {
+	case statusFault:
+		f.limping = append(f.limping, "the primary cannot apply transactions, through no fault of theirs")
+		f.lastError(r.Reason)
+	case statusStopped:
+		f.limping = append(f.limping, "the processor has stopped")
+		f.lastError(r.Reason)
+	}
+	if r.LostTail > 0 {
+		f.limping = append(f.limping, "the primary had lost commits of this site; they were sent again")
+	}
+	if r.Alarm {
+		f.limping = append(f.limping, "the primary has seen commits that the site's Redis does not know: acknowledged writes may be missing")
+	}
+}
+
+func (m *Module) examineReplica(f *findings) {
+	state := connected
+	r, err := m.tracker.Last()
+	if err != nil && !errors.Is(err, pending.ErrStale) || r.At.IsZero() {
+		state = unreachable
+		f.limping = append(f.limping, "the site's replica cannot be read; writes are accepted without their checks")
+		f.lastError(err)
+	}
+	f.health.Replica = &state
+	f.health.Replication = &ReplicationHealth{LagBytes: r.LagBytes, LagS: r.Lag.Seconds()}
+	if r.Lag > lagWarning || r.LagBytes > lagWarningBytes {
+		f.limping = append(f.limping, "the replica is behind the primary")
+	}
+	if m.replicaBehind() {
+		f.limping = append(f.limping, "the replica shows less than it did; reads wait until it shows that again")
+	}
+}
+
+// siteType is the word of SITE_TYPE.
+func (m *Module) siteType() string {
+	if m.main() {
+		return "main"
+	}
+	return "secondary"
+}

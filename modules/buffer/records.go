@@ -1,0 +1,128 @@
+package buffer
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/problem"
+)
+
+// Transaction is one unit of work and what became of it.
+type Transaction struct {
+	ID         uuid.UUID            `json:"id" doc:"The transaction's id, as X-Transaction-Id gave it."`
+	Site       *string              `json:"site" doc:"The site that accepted it; null while it is pending here."`
+	Seq        *int64               `json:"seq" doc:"Its number in the site's buffer; null for a write at main."`
+	Operation  string               `json:"operation" doc:"The operation that asked for it."`
+	Actor      string               `json:"actor" doc:"Who asked for it, user:<username>."`
+	State      pending.State        `json:"state" enum:"buffered,applied,replicated,failed,blocked,discarded" doc:"What has become of it: buffered (waits for the primary), applied (the primary has it), replicated (this site's replica shows it), failed or blocked (a dead letter), discarded (by an operator)."`
+	AcceptedAt time.Time            `json:"accepted_at" doc:"When the site accepted it."`
+	AppliedAt  *time.Time           `json:"applied_at" doc:"When the primary applied it; null while that is not known here."`
+	Attempts   []TransactionAttempt `json:"attempts" doc:"The tries that its own data made fail, oldest first."`
+	NextTry    *time.Time           `json:"next_try" doc:"When a failed one is tried again by itself; null for never."`
+	Problem    *problem.Problem     `json:"problem" doc:"Why it failed."`
+	BlockedBy  *uuid.UUID           `json:"blocked_by" doc:"The dead letter that it waits for."`
+	Position   *int64               `json:"position" doc:"The number of the site's commit that holds it; it is replicated when the replica has reached it."`
+	LSN        *string              `json:"lsn" doc:"Where the primary's log stood after it was applied."`
+	Rows       []TransactionRow     `json:"rows" doc:"What it does to rows."`
+}
+
+// TransactionAttempt is one failed try of a transaction.
+type TransactionAttempt struct {
+	At      time.Time        `json:"at" doc:"When it was tried."`
+	Problem *problem.Problem `json:"problem" doc:"Why it failed."`
+}
+
+// TransactionRow is what a transaction does to one row.
+type TransactionRow struct {
+	Table string    `json:"table" doc:"The table."`
+	ID    uuid.UUID `json:"id" doc:"The row."`
+	Op    string    `json:"op" enum:"create,update,delete" doc:"What is done to it."`
+}
+
+// BufferedTransaction is a pending transaction with everything it carries.
+type BufferedTransaction struct {
+	Transaction
+	IdempotencyKey *string           `json:"idempotency_key" doc:"The client's Idempotency-Key."`
+	Steps          []TransactionStep `json:"steps" doc:"Its writes, in order."`
+}
+
+// TransactionStep is one write of a transaction.
+type TransactionStep struct {
+	Kind string         `json:"kind" doc:"The kind of write and its version."`
+	Data map[string]any `json:"data" doc:"Its columns."`
+}
+
+// transactionOf shows a pending transaction.
+func transactionOf(view pending.View, tx *pending.Tx, attempts []pending.Attempt) (Transaction, error) {
+	t := Transaction{
+		ID: tx.ID, Seq: &tx.Seq, Operation: tx.Operation, Actor: tx.Actor, State: tx.State, AcceptedAt: tx.AcceptedAt,
+		Attempts: []TransactionAttempt{}, Rows: rowsOf(tx.Changes),
+	}
+	if tx.Position != 0 {
+		t.Position = &tx.Position
+	}
+	if tx.LSN != "" {
+		t.LSN = &tx.LSN
+	}
+	for _, a := range attempts {
+		p, err := problemOf(a.Problem)
+		if err != nil {
+			return t, err
+		}
+		t.Attempts = append(t.Attempts, TransactionAttempt{At: a.At, Problem: p})
+	}
+	if tx.Dead == nil {
+		return t, nil
+	}
+	var err error
+	if t.Problem, err = problemOf(tx.Dead.Problem); err != nil {
+		return t, err
+	}
+	if !tx.Dead.NextTry.IsZero() {
+		t.NextTry = &tx.Dead.NextTry
+	}
+	if by, ok := view.TxBySeq(tx.Dead.BlockedBy); ok {
+		t.BlockedBy = &by.ID
+	}
+	return t, nil
+}
+
+func rowsOf(changes []pending.Change) []TransactionRow {
+	rows := make([]TransactionRow, len(changes))
+	for i, c := range changes {
+		rows[i] = TransactionRow{Table: c.Table, ID: c.ID, Op: string(c.Op)}
+	}
+	return rows
+}
+
+// problemOf reads the problem of a dead letter, nil when there is none.
+func problemOf(data json.RawMessage) (*problem.Problem, error) {
+	if len(data) == 0 || string(data) == "null" {
+		return nil, nil
+	}
+	var p problem.Problem
+	if err := json.Unmarshal(data, &p); err != nil {
+		return nil, fmt.Errorf("reading the problem of a dead letter: %w", err)
+	}
+	return &p, nil
+}
+
+// stepsOf shows the writes that a pending transaction carries.
+func stepsOf(tx *pending.Tx) (key *string, steps []TransactionStep, err error) {
+	whole, err := tx.Transaction()
+	if err != nil {
+		return nil, nil, err
+	}
+	steps = make([]TransactionStep, len(whole.Steps))
+	for i, s := range whole.Steps {
+		steps[i].Kind = s.Kind
+		if err := json.Unmarshal(s.Data, &steps[i].Data); err != nil {
+			return nil, nil, fmt.Errorf("reading step %s of transaction %s: %w", s.Kind, tx.ID, err)
+		}
+	}
+	return whole.IdempotencyKey, steps, nil
+}
