@@ -174,11 +174,9 @@ func TestRedisAwayIsNoReasonToRefuse(t *testing.T) {
 	}
 }
 
-func TestProblemsAreDeclaredOnce(t *testing.T) {
+func TestEveryConstraintIsMapped(t *testing.T) {
 	t.Parallel()
-	if _, err := problem.NewCatalog(instruments.Problems); err != nil {
-		t.Error(err)
-	}
+	recordtest.Mapped(t, instruments.Problems, "observatory", "telescope", "instrument", "instrument_module", "spectral_line", "instrument_module_configuration")
 }
 
 // idOf returns the path of an instrument.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/opsdb/opsdb/modules/transfers"
 	"github.com/opsdb/opsdb/platform/api"
-	"github.com/opsdb/opsdb/platform/problem"
 	"github.com/opsdb/opsdb/platform/record"
 	"github.com/opsdb/opsdb/platform/record/recordtest"
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
@@ -69,9 +68,6 @@ func TestListsNeedThePermission(t *testing.T) {
 			t.Errorf("%s with a repeated parameter: %d", path, got.Status)
 		}
 	}
-	if _, err := problem.NewCatalog(transfers.Problems); err != nil {
-		t.Error(err)
-	}
 }
 
 func TestSiteIsAddedOnce(t *testing.T) {
@@ -114,4 +110,9 @@ func id(t *testing.T, s *recordtest.Site, query string) string {
 	}
 	number, _ := page.Items[0]["id"].(float64)
 	return strconv.FormatInt(int64(number), 10)
+}
+
+func TestEveryConstraintIsMapped(t *testing.T) {
+	t.Parallel()
+	recordtest.Mapped(t, transfers.Problems, "site", "data_location", "data_transfer_route", "data_transfer_package", "data_transfer", "long_term_archive_transfer", "transfer_log", "staging_job", "staging_job_package")
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -209,6 +210,35 @@ func (s *Site) Pend(t testing.TB, ch ...pending.Change) {
 	}})
 	if err != nil || accepted.Stale {
 		t.Fatalf("accepting: %+v, %v", accepted, err)
+	}
+}
+
+// Mapped fails when a constraint of the tables of a module has no meaning for clients, or one that is not there has.
+func Mapped(t *testing.T, set problem.Set, tables ...string) {
+	t.Helper()
+	catalog, err := problem.NewCatalog(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	if err := sandboxtest.New(t).Primary(t).QueryRow(sandboxtest.Context(t), `
+		SELECT array_agg(DISTINCT name COLLATE "C" ORDER BY name COLLATE "C") FROM (
+			SELECT conname::text AS name, conrelid AS rel FROM pg_constraint
+			UNION
+			SELECT x.relname::text, i.indrelid FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indisunique
+		) c JOIN pg_class r ON r.oid = c.rel WHERE r.relname = ANY ($1)`, tables).Scan(&want); err != nil {
+		t.Fatal(err)
+	}
+	got := catalog.Constraints()
+	for _, name := range want {
+		if !slices.Contains(got, name) {
+			t.Errorf("the constraint %s has no meaning for clients", name)
+		}
+	}
+	for _, name := range got {
+		if !slices.Contains(want, name) {
+			t.Errorf("there is no constraint %s in these tables", name)
+		}
 	}
 }
 
