@@ -98,7 +98,7 @@ func examine(ctx context.Context, c *config.Config) (examination, error) {
 }
 
 func examineRedis(ctx context.Context, c *config.Config) (examined, error) {
-	client, err := rdb.Open(rdb.Options{URL: c.Redis.URL, Name: "opsdb doctor", PoolSize: 1})
+	client, err := rdb.Open(rdb.Options{URL: c.Redis.URL, Name: "opsdb-doctor", PoolSize: 1})
 	if err != nil {
 		return examined{}, err
 	}

@@ -16,6 +16,7 @@ import (
 // commands makes the subcommands. A file that adds one puts its constructor here;
 // nothing registers itself.
 var commands = []func() *cobra.Command{
+	newServeCommand,
 	newMigrateCommand,
 	newSiteCommand,
 	newKeysCommand,
@@ -25,7 +26,9 @@ var commands = []func() *cobra.Command{
 	newDemoCommand,
 	newConfigCommand,
 	newDoctorCommand,
+	newBenchCommand,
 	newOpenAPICommand,
+	newProblemsCommand,
 	newVersionCommand,
 }
 

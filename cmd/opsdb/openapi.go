@@ -9,13 +9,6 @@ import (
 	"github.com/opsdb/opsdb/platform/api"
 )
 
-// describedRouter returns a router with every operation of the product and nothing
-// behind them: the document needs no database and no setting. The file that wires
-// the modules (serve.go) sets it to a function that registers them all.
-var describedRouter = func() (*api.Router, error) {
-	return api.New(api.Options{Version: version()})
-}
-
 // newOpenAPICommand returns `opsdb openapi`, which prints the API's document with
 // nothing running and nothing configured.
 func newOpenAPICommand() *cobra.Command {
@@ -25,7 +18,7 @@ func newOpenAPICommand() *cobra.Command {
 		Short: "Print the OpenAPI document, 3.1 as YAML",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			router, err := describedRouter()
+			router, err := describe()
 			if err != nil {
 				return err
 			}
