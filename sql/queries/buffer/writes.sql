@@ -11,7 +11,8 @@ ON CONFLICT (site) DO UPDATE SET last_seen_at = excluded.last_seen_at, version =
 -- name: EndStalledProcessors :many
 SELECT coalesce(a.pid, 0)::integer AS pid, coalesce(a.application_name, '')::text AS application_name, pg_terminate_backend(a.pid) AS ended
 FROM pg_catalog.pg_stat_activity a
-WHERE a.application_name LIKE @application_names::text
+WHERE a.datname = current_database()
+  AND a.application_name LIKE @application_names::text
   AND a.state = 'active'
   AND a.wait_event = 'ClientRead'
   AND a.state_change < clock_timestamp() - make_interval(secs => @stalled_s::double precision);

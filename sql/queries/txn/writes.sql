@@ -56,7 +56,8 @@ SELECT must_change(count(*), @expected::bigint) FROM applied_transaction WHERE i
 -- name: EndPredecessors :exec
 SELECT pg_terminate_backend(pid, 2000)
 FROM pg_catalog.pg_stat_activity
-WHERE usename = current_user
+WHERE datname = current_database()
+  AND usename = current_user
   AND application_name = @application_name::text
   AND pid <> pg_backend_pid();
 

@@ -68,7 +68,8 @@ func (q *Queries) CompleteLedgerEntry(ctx context.Context, id uuid.UUID) error {
 const endPredecessors = `-- name: EndPredecessors :exec
 SELECT pg_terminate_backend(pid, 2000)
 FROM pg_catalog.pg_stat_activity
-WHERE usename = current_user
+WHERE datname = current_database()
+  AND usename = current_user
   AND application_name = $1::text
   AND pid <> pg_backend_pid()
 `

@@ -1,0 +1,413 @@
+package txn_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/sandbox"
+	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
+	"github.com/opsdb/opsdb/platform/txn"
+	"github.com/opsdb/opsdb/platform/txn/txntest"
+)
+
+func connect(t *testing.T, s *txntest.Sites, config txn.LinkConfig, epoch int64) (*txn.Link, txn.Claim) {
+	t.Helper()
+	l, claim, err := txn.Connect(sandboxtest.Context(t), config, s.Catalog, epoch, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	return l, claim
+}
+
+// transactions are those in the buffer, oldest first.
+func transactions(t *testing.T, s *txntest.Sites) []*pending.Transaction {
+	t.Helper()
+	var all []*pending.Transaction
+	for _, tx := range s.Store.Current().Buffered(100_000, 1<<30) {
+		whole, err := tx.Transaction()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, whole)
+	}
+	return all
+}
+
+func prepare(t *testing.T, l *txn.Link, all ...*pending.Transaction) []*txn.Item {
+	t.Helper()
+	var items []*txn.Item
+	for _, tx := range all {
+		item, err := l.Prepare(t.Context(), tx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		items = append(items, item)
+	}
+	return items
+}
+
+// backends are the pids of a site's processors at the primary, in this database.
+func backends(t *testing.T, super *pgxpool.Pool, site string) []int32 {
+	t.Helper()
+	rows, err := super.Query(sandboxtest.Context(t), "SELECT pid FROM pg_stat_activity WHERE application_name = $1 AND datname = current_database()", txn.ProcessorName(site))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pids, err := pgx.CollectRows(rows, pgx.RowTo[int32])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pids
+}
+
+func TestFlushTellsWhatBecameOfEachTransaction(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	ctx := sandboxtest.Context(t)
+	closed := txntest.Note(t, s.Direct, "closed", nil)
+	txntest.EditNote(t, s.Direct, txntest.Edit{ID: closed, Body: "closed", Status: "closed"})
+	s.WaitForReplay(t)
+
+	txntest.Note(t, s.Buffered, "first", nil)                                               // 0 applied
+	poison := txntest.Note(t, s.Buffered, "poison", nil)                                    // 1 refused
+	child := txntest.Note(t, s.Buffered, "child", &poison)                                  // 2 postponed
+	txntest.EditNote(t, s.Buffered, txntest.Edit{ID: closed, Body: "late", Status: "open"}) // 3 refused: no row changed
+	txntest.Note(t, s.Buffered, "there already", nil)                                       // 4 found
+	txntest.Note(t, s.Buffered, "given up", nil)                                            // 5 discarded
+	request := txntest.Request("write-note")
+	request.Key = "used at main"
+	if _, err := s.Buffered.Write(ctx, request, func(_ context.Context, tx *txn.Builder) error { // 6 refused: key
+		tx.Add(txntest.NewWrite(tx, "key", nil))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	txntest.Note(t, s.Buffered, "last", nil) // 7 applied
+
+	all := transactions(t, s)
+	l, claim := connect(t, s, s.LinkConfig(), 1)
+	if claim.Batch != 0 || claim.LastSeq != 0 {
+		t.Fatalf("claim %+v", claim)
+	}
+	items := prepare(t, l, all...)
+	items[2].Earlier = []uuid.UUID{all[1].ID}
+	if answer, err := l.Flush(ctx, 100, [][]*txn.Item{items[4:5]}); err != nil || answer.Groups[0].Items[0].Outcome != txn.Applied {
+		t.Fatalf("first flush: %+v, %v", answer, err)
+	}
+	s.Exec(t, "INSERT INTO applied_transaction (id, site, outcome, operation, actor, accepted_at, applied_at, changes) VALUES ('"+all[5].ID.String()+"', 'x', 'discarded', 'x', 'x', now(), now(), '[]')")
+	s.Exec(t, "INSERT INTO applied_transaction (id, site, outcome, operation, actor, idempotency_key, accepted_at, applied_at, changes) VALUES (gen_random_uuid(), 'x', 'applied', 'x', 'user:ada', 'used at main', now(), now(), '[]')")
+
+	answer, err := l.Flush(ctx, 101, [][]*txn.Item{items[:4], items[4:]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []txn.Answer
+	for n, g := range answer.Groups {
+		if !g.Committed || g.Position != int64(101+n) {
+			t.Errorf("group %d: %+v", n, g)
+		}
+		got = append(got, g.Items...)
+	}
+	want := []txn.Outcome{txn.Applied, txn.Refused, txn.Postponed, txn.Refused, txn.Applied, txn.Discarded, txn.Refused, txn.Applied}
+	for i := range want {
+		if got[i].Outcome != want[i] {
+			t.Errorf("transaction %d: outcome %d, want %d (%v)", i, got[i].Outcome, want[i], got[i].Err)
+		}
+	}
+	for i, kind := range map[int]*problem.Kind{1: txntest.Poisoned, 3: txntest.NoteClosed, 6: problem.IdempotencyKeyReused} {
+		if got[i].Problem == nil || !errors.Is(got[i].Problem, kind) {
+			t.Errorf("transaction %d: problem %v, want %s", i, got[i].Problem, kind.Code)
+		}
+	}
+	if answer.LSN == "" || l.Batch() != 102 {
+		t.Errorf("LSN %q, batch %d", answer.LSN, l.Batch())
+	}
+	bodies := map[string]int{}
+	for _, body := range txntest.Bodies(t, s.PrimaryPool) {
+		bodies[body]++
+	}
+	for body, n := range map[string]int{"first": 1, "poison": 0, "child": 0, "there already": 1, "given up": 0, "key": 0, "last": 1, "closed": 1} {
+		if bodies[body] != n {
+			t.Errorf("%d notes %q at the primary, want %d", bodies[body], body, n)
+		}
+	}
+	if _, ok := txntest.Bodies(t, s.PrimaryPool)[child]; ok {
+		t.Error("the child of the poison was applied")
+	}
+}
+
+// A stale processor's flush is refused however late it arrives.
+func TestFlushOfAStaleProcessorIsRefused(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	ctx := sandboxtest.Context(t)
+	txntest.Note(t, s.Buffered, "once", nil)
+	all := transactions(t, s)
+	for name, supersede := range map[string]string{
+		"another epoch":  "UPDATE site_status SET epoch = epoch + 1 WHERE site = '" + s.Site + "'",
+		"another number": "UPDATE site_status SET batch = batch + 1 WHERE site = '" + s.Site + "'",
+	} {
+		var epoch int64
+		if err := s.PrimaryPool.QueryRow(ctx, "SELECT epoch + 1 FROM site_status WHERE site = $1", s.Site).Scan(&epoch); err != nil {
+			t.Fatal(err)
+		}
+		l, claim := connect(t, s, s.LinkConfig(), epoch)
+		s.Exec(t, supersede)
+		answer, err := l.Flush(ctx, claim.Batch+100, [][]*txn.Item{prepare(t, l, all...)})
+		var pg *pgconn.PgError
+		if !errors.As(err, &pg) || pg.Code != "OP002" {
+			t.Errorf("%s: the flush ended with %v, want OP002", name, err)
+		}
+		for _, g := range answer.Groups {
+			if g.Committed {
+				t.Errorf("%s: a group counts as committed", name)
+			}
+		}
+		if n := len(txntest.Bodies(t, s.PrimaryPool)); n != 0 {
+			t.Errorf("%s: %d notes were applied", name, n)
+		}
+		if err := l.Heartbeat(ctx, txn.Status{}); err == nil {
+			t.Errorf("%s: the link can be used on", name)
+		}
+		l.Close()
+	}
+	// A claim that is late, too, must not fence off its successor.
+	_, _, err := txn.Connect(ctx, s.LinkConfig(), s.Catalog, 1, nil)
+	var refused *txn.RefusedError
+	if !errors.As(err, &refused) || refused.Epoch < 2 {
+		t.Errorf("a late claim: %v", err)
+	}
+}
+
+// The bytes of a flush that a line has held back arrive after the successor has
+// connected and flushed.
+func TestHeldFlushThatArrivesAfterItsSuccessorsIsNotApplied(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	ctx := sandboxtest.Context(t)
+	txntest.Note(t, s.Buffered, "once", nil)
+	all := transactions(t, s)
+	line, through := txntest.Line(t, s.ProcessorURL)
+	config := s.LinkConfig()
+	config.URL, config.Patience = through, 500*time.Millisecond
+	stale, claim := connect(t, s, config, 1)
+	super := s.Primary(t)
+	release := line.Hold()
+	if _, err := stale.Flush(ctx, claim.Batch+1, [][]*txn.Item{prepare(t, stale, all...)}); err == nil {
+		t.Fatal("the flush went through although the line holds it")
+	}
+	successor, _ := connect(t, s, s.LinkConfig(), 2)
+	release()
+	answer, err := successor.Flush(ctx, claim.Batch+2, [][]*txn.Item{prepare(t, successor, all...)})
+	if err != nil || answer.Groups[0].Items[0].Outcome != txn.Applied {
+		t.Fatalf("the successor's flush: %+v, %v", answer, err)
+	}
+	sandboxtest.Eventually(t, 10*time.Second, "the stale backend to be gone", func() bool {
+		return len(backends(t, super, s.Site)) == 1
+	})
+	var batch int64
+	if err := s.PrimaryPool.QueryRow(ctx, "SELECT batch FROM site_status WHERE site = $1", s.Site).Scan(&batch); err != nil || batch != claim.Batch+2 {
+		t.Errorf("the site's number is %d, %v; want the successor's", batch, err)
+	}
+	if n := len(txntest.Bodies(t, s.PrimaryPool)); n != 1 {
+		t.Errorf("%d notes at the primary", n)
+	}
+}
+
+// The line is cut somewhere in the exchange, in either direction, and what is not
+// known to be applied is sent again in other groups.
+func TestFlushCutAnywhereAppliesOnce(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	ctx := sandboxtest.Context(t)
+	line, through := txntest.Line(t, s.ProcessorURL)
+	config := s.LinkConfig()
+	config.URL, config.Patience = through, 5*time.Second
+	super := s.Primary(t)
+	seed := rand.Uint64()
+	random := rand.New(rand.NewPCG(seed, 1))
+	t.Logf("seed %d", seed)
+	lost := 0
+	number, epoch := int64(0), int64(0)
+	done := map[uuid.UUID]bool{}
+	var most [2]int64 // bytes of a whole exchange, each way
+	for round := range 20 {
+		for i := range 12 {
+			body := "note"
+			if i == 5 {
+				body = "poison"
+			}
+			txntest.Note(t, s.Buffered, body, nil)
+		}
+		cut := round > 0 // the first exchange is only measured
+		for {
+			var open []*pending.Transaction
+			for _, tx := range transactions(t, s) {
+				if !done[tx.ID] {
+					open = append(open, tx)
+				}
+			}
+			if len(open) == 0 {
+				break
+			}
+			txntest.Up(t, line)
+			epoch++
+			l, claim, err := txn.Connect(ctx, config, s.Catalog, epoch, nil)
+			if err != nil {
+				t.Fatalf("round %d: connecting over the mended line: %v", round, err)
+			}
+			number = max(number, claim.Batch)
+			items := prepare(t, l, open...)
+			at := 1 + random.IntN(len(items))
+			groups := [][]*txn.Item{items[:at]}
+			if at < len(items) {
+				groups = append(groups, items[at:])
+			}
+			if cut {
+				direction := sandbox.Outbound
+				if random.IntN(2) == 0 {
+					direction = sandbox.Inbound
+				}
+				line.CutAfter(direction, 1+random.Int64N(most[direction]))
+			}
+			passed := [2]int64{line.Passed(sandbox.Outbound), line.Passed(sandbox.Inbound)}
+			before := len(txntest.Bodies(t, s.PrimaryPool))
+			answer, err := l.Flush(ctx, number+1, groups)
+			number += int64(len(groups))
+			if round == 0 {
+				most = [2]int64{line.Passed(sandbox.Outbound) - passed[0], line.Passed(sandbox.Inbound) - passed[1]}
+			}
+			known := 0
+			for n, g := range answer.Groups {
+				if !g.Committed {
+					continue
+				}
+				for i, a := range g.Items {
+					switch a.Outcome {
+					case txn.Applied:
+						done[groups[n][i].ID] = true
+						known++
+					case txn.Refused:
+						done[groups[n][i].ID] = true
+					default:
+						t.Fatalf("round %d: outcome %d: %v", round, a.Outcome, a.Err)
+					}
+				}
+			}
+			l.Close()
+			sandboxtest.Eventually(t, 10*time.Second, "the backend to be gone", func() bool {
+				return len(backends(t, super, s.Site)) == 0
+			})
+			if err != nil && len(txntest.Bodies(t, s.PrimaryPool))-before > known {
+				lost++ // applied, and nobody here knows
+			}
+			cut = false
+		}
+	}
+	if lost == 0 {
+		t.Error("no acknowledgement was ever lost: the test has shown nothing")
+	}
+	t.Logf("%d flushes were applied without an answer; a whole exchange has %v bytes", lost, most)
+	var notes, ledger, distinct int
+	if err := s.PrimaryPool.QueryRow(ctx, "SELECT (SELECT count(*) FROM note), count(*), count(DISTINCT id) FROM applied_transaction").Scan(&notes, &ledger, &distinct); err != nil {
+		t.Fatal(err)
+	}
+	if want := 20 * 11; notes != want || ledger != want || distinct != want {
+		t.Errorf("%d notes, %d ledger rows, %d of them distinct, want %d", notes, ledger, distinct, want)
+	}
+}
+
+func TestLargeTransactionTravelsInSlices(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	ctx := sandboxtest.Context(t)
+	const rows = 5000
+	many := txntest.Many{CreatedAt: time.Now().UTC().Truncate(time.Microsecond)}
+	for range rows {
+		many.IDs = append(many.IDs, uuid.New())
+		many.Bodies = append(many.Bodies, strings.Repeat("b", 100)+"\",[]{}\\")
+	}
+	if _, err := s.Buffered.Write(ctx, txntest.Request("write-many"), func(_ context.Context, tx *txn.Builder) error {
+		tx.Add(many)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	l, claim := connect(t, s, s.LinkConfig(), 1)
+	items := prepare(t, l, transactions(t, s)...)
+	if !items[0].Large() || items[0].Bytes() < rows*100 {
+		t.Fatalf("the item has %d bytes", items[0].Bytes())
+	}
+	for _, size := range items[0].Messages() {
+		if size > 72<<10 {
+			t.Errorf("a message of %d bytes", size)
+		}
+	}
+	answer, err := l.Flush(ctx, claim.Batch+1, [][]*txn.Item{items})
+	if err != nil || answer.Groups[0].Items[0].Outcome != txn.Applied {
+		t.Fatalf("flush: %+v, %v", answer, err)
+	}
+	var notes, entries int
+	var body string
+	if err := s.PrimaryPool.QueryRow(ctx, `SELECT (SELECT count(*) FROM note), jsonb_array_length(changes), changes->4999->'values'->>'body' FROM applied_transaction`).Scan(&notes, &entries, &body); err != nil {
+		t.Fatal(err)
+	}
+	if notes != rows || entries != rows || body != many.Bodies[4999] {
+		t.Errorf("%d notes, %d entries in the ledger, body %q", notes, entries, body)
+	}
+}
+
+func TestUnknownKindIsNeitherSentNorDropped(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	txntest.Note(t, s.Buffered, "from a newer program", nil)
+	older, err := txn.NewCatalog(txntest.Edit{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, _, err := txn.Connect(sandboxtest.Context(t), s.LinkConfig(), older, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	if _, err := l.Prepare(t.Context(), transactions(t, s)[0]); !errors.Is(err, pending.ErrUnknownKind) {
+		t.Errorf("preparing it: %v", err)
+	}
+}
+
+func TestSiteThatMainDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	config := s.LinkConfig()
+	config.Site = "nowhere"
+	if _, _, err := txn.Connect(sandboxtest.Context(t), config, s.Catalog, 1, nil); !errors.Is(err, txn.ErrSiteMissing) {
+		t.Errorf("connecting: %v", err)
+	}
+}
+
+// A processor ends its predecessors' backends as its unprivileged role, and its
+// own settings are in force.
+func TestConnectionEndsItsPredecessorAndHasItsSettings(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	connect(t, s, s.LinkConfig(), 1)
+	super := s.Primary(t)
+	before := backends(t, super, s.Site)
+	connect(t, s, s.LinkConfig(), 2)
+	after := backends(t, super, s.Site)
+	if len(before) != 1 || len(after) != 1 || before[0] == after[0] {
+		t.Errorf("backends before %v, after %v", before, after)
+	}
+}
