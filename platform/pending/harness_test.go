@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -22,9 +22,10 @@ import (
 
 // redisServer is a real Redis of one test, which may kill it.
 type redisServer struct {
-	dir  string
-	conf string
-	cmd  *exec.Cmd
+	dir   string
+	conf  string
+	cmd   *exec.Cmd
+	input io.Closer
 }
 
 func newRedis(t testing.TB, extra ...string) *redisServer {
@@ -55,11 +56,12 @@ func (r *redisServer) socket() string { return filepath.Join(r.dir, "s") }
 
 func (r *redisServer) start(t testing.TB) {
 	t.Helper()
-	r.cmd = exec.Command("redis-server", r.conf)
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := r.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	// The shell ends Redis when its input closes: also when the test is killed.
+	r.cmd = exec.Command("sh", "-c", `redis-server "$0" </dev/null & read -r _; kill -9 $!; wait`, r.conf)
+	input, err := r.cmd.StdinPipe()
+	must(t, err)
+	must(t, r.cmd.Start())
+	r.input = input
 	probe := redis.NewClient(&redis.Options{Network: "unix", Addr: r.socket(), MaxRetries: -1})
 	defer probe.Close()
 	eventually(t, "Redis answers", func() bool { return probe.Ping(t.Context()).Err() == nil })
@@ -71,7 +73,7 @@ func (r *redisServer) kill(t testing.TB) {
 	if r.cmd == nil {
 		return
 	}
-	if err := r.cmd.Process.Kill(); err != nil {
+	if err := r.input.Close(); err != nil {
 		t.Error(err)
 	}
 	var exit *exec.ExitError

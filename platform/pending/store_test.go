@@ -78,6 +78,60 @@ func TestFollowerWakesWithoutAsking(t *testing.T) {
 	wait("resumed", func(v View) bool { return !v.Paused })
 }
 
+// TestCatchUpSharesTheNextExchange: many at once share few exchanges, and yet
+// each sees what was stored before it asked.
+func TestCatchUpSharesTheNextExchange(t *testing.T) {
+	t.Parallel()
+	r := newRedis(t, "appendfsync no")
+	relaxed := func(o *Options) { o.Durability = Relaxed }
+	a, b := openStore(t, r, relaxed), openStore(t, r, relaxed)
+	must(t, b.follows.stop()) // only catch-ups bring anything
+	t.Cleanup(func() { b.follows = b.follow() })
+	v := catchUp(t, a)
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			for range 100 {
+				got, err := a.Accept(t.Context(), request(v, "", execution(newID())))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				seen, err := b.CatchUp(t.Context())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, ok := seen.TxBySeq(got.Seq); !ok {
+					t.Errorf("transaction %d was stored before the catch-up and is not in its view", got.Seq)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestConnectedBeginsAboveEveryNumber(t *testing.T) {
+	t.Parallel()
+	now := testTime
+	s := openStore(t, newRedis(t), func(o *Options) { o.Now = func() time.Time { return now } })
+	for _, c := range []struct{ ours, claim, want int64 }{
+		{5, 3, testTime.UnixMicro()}, {1 << 52, 3, 1 << 52}, {5, 1 << 52, 1 << 52},
+	} {
+		must(t, s.client.Set(t.Context(), s.prefix+"batch", c.ours, 0).Err())
+		se := session(t, s)
+		got, err := se.Connected(t.Context(), Claim{Batch: c.claim})
+		must(t, err)
+		if got.Batch != c.want || got.Alarm != (c.claim > c.ours) {
+			t.Errorf("ours %d, claim %d: %+v, want %d", c.ours, c.claim, got, c.want)
+		}
+		if first, err := se.RaiseBatch(t.Context(), 1); err != nil || first != c.want+1 {
+			t.Errorf("the first number is %d, %v", first, err)
+		}
+	}
+}
+
 func TestRestartOfRedisPutsEverythingBack(t *testing.T) {
 	t.Parallel()
 	r := newRedis(t)

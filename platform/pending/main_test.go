@@ -1,0 +1,9 @@
+package pending
+
+import (
+	"testing"
+
+	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
+)
+
+func TestMain(m *testing.M) { sandboxtest.Main(m) }
