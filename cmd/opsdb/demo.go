@@ -7,8 +7,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -108,6 +110,10 @@ func runDemo(ctx context.Context, options demoOptions, out io.Writer) (err error
 	if err := options.check(); err != nil {
 		return err
 	}
+	// Until the end is complete: a terminal and a supervisor may both send the
+	// interrupt, and the second must not cut the cleaning up short.
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
 	if _, err := sandbox.Ensure(ctx, out); err != nil {
 		return err
 	}
