@@ -20,7 +20,7 @@ build: ## Build bin/opsdb
 # ---- Generated files ---------------------------------------------------------
 # A further kind of generated file: a target gen-<what> that writes it, added to GEN.
 
-GEN := gen-sql gen-schema
+GEN := gen-sql gen-schema gen-openapi gen-docs
 
 .PHONY: gen
 gen: $(GEN) ## Write all generated files again
@@ -39,6 +39,12 @@ gen-openapi:
 	mkdir -p openapi
 	$(GO) run ./cmd/opsdb openapi > openapi/openapi.yaml
 	$(GO) run ./cmd/opsdb openapi --3.0 > openapi/openapi-3.0.yaml
+
+.PHONY: gen-docs
+gen-docs:
+	$(GO) run ./cmd/opsdb config --markdown > docs/configuration.md
+	$(GO) run ./cmd/opsdb problems > docs/problems.md
+	$(GO) run ./tools/docs
 
 # In a copy, without what sqlc wrote: a file that nothing generates any more shows too.
 .PHONY: check-gen
@@ -92,3 +98,10 @@ fuzz: setup ## Run every fuzz target for FUZZTIME (20s)
 		echo "$$(dirname "$$file") $$target"; \
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" || exit 1; \
 	done
+
+.PHONY: bench
+bench: build setup ## Measure against the floors and write docs/benchmarks (some minutes)
+	bin/opsdb bench --write docs/benchmarks
+
+.PHONY: docs
+docs: gen-docs ## Write the generated pages, expand included code, check links

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/opsdb/opsdb/modules/auth"
 	"github.com/opsdb/opsdb/modules/buffer"
@@ -233,7 +234,7 @@ func (s *site) router() (*api.Router, error) {
 		credentials.Credentials = s.store
 	}
 	router, err := api.New(api.Options{
-		Site: c.SiteName, Version: version(), Authenticator: auth.NewAuthenticator(credentials), Problems: s.problems, Logger: s.log,
+		Site: c.SiteName, Version: apiVersion, Authenticator: auth.NewAuthenticator(credentials), Problems: s.problems, Logger: s.log,
 		Observe: func(a api.Answered) { s.metrics.Answered(a.Operation, a.Method, a.Status, a.Took) },
 		Metrics: s.metrics.Handler(), RequestTimeout: c.RequestTimeout, RateLimit: float64(c.RateLimit),
 		Origins: c.CORSOrigins, TrustedProxies: c.TrustedProxies,
@@ -259,7 +260,7 @@ func register(r *api.Router, s *site) {
 
 // start begins the work behind the operations.
 func (s *site) start(ctx context.Context) {
-	s.metrics.Registry.MustRegister(s.buffer)
+	prometheus.WrapRegistererWith(prometheus.Labels{"site": s.config.SiteName}, s.metrics.Registry).MustRegister(s.buffer)
 	s.buffer.Start(ctx)
 	var sink auth.UseSink = auth.NewUseTable(s.primary)
 	if s.store != nil {
@@ -296,6 +297,10 @@ func (s *site) close() error {
 	return err
 }
 
+// apiVersion is the version of the API, which the document carries: the same from
+// every build that offers the same operations.
+const apiVersion = "0.1.0"
+
 // describe returns a router with every operation and nothing behind them: the
 // document needs no server and no setting.
 func describe() (*api.Router, error) {
@@ -303,7 +308,7 @@ func describe() (*api.Router, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := api.New(api.Options{Version: version(), Problems: catalog, Metrics: http.NotFoundHandler()})
+	r, err := api.New(api.Options{Version: apiVersion, Problems: catalog, Metrics: http.NotFoundHandler()})
 	if err != nil {
 		return nil, err
 	}
