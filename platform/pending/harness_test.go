@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -331,3 +332,30 @@ func picture(v View) map[string]any {
 
 // zEarly lets a transaction have replicated long ago.
 func zEarly(seq int64) redis.Z { return redis.Z{Score: 1, Member: seq} }
+
+// hang listens, accepts and never answers, until the test ends.
+func hang(t testing.TB) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	var held []net.Conn
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			held = append(held, c)
+		}
+	}()
+	t.Cleanup(func() {
+		must(t, l.Close())
+		<-done
+		for _, c := range held {
+			must(t, c.Close())
+		}
+	})
+	return l.Addr().String()
+}

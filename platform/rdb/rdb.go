@@ -148,4 +148,3 @@ func redact(err error) error {
 	}
 	return err
 }
-
