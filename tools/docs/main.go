@@ -3,20 +3,21 @@
 //	<!-- include: path.go#Symbol -->
 //	<!-- /include -->
 //
-// to the present code of that symbol, and checks relative links and their anchors.
+// to the present code of that symbol, and checks relative links, their anchors, and the
+// names of tests, settings, routes and Redis keys in code spans.
 //
 //	go run ./tools/docs           rewrite the includes in place
 //	go run ./tools/docs -check    exit 1 when an include differs or a link leads nowhere
 package main
 
 import (
-	"bytes"
 	"flag"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -44,6 +45,10 @@ func run(root string, check bool) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	code, err := learn(root)
+	if err != nil {
+		return nil, err
+	}
 	var findings []string
 	for _, file := range files {
 		old, err := os.ReadFile(file)
@@ -65,7 +70,7 @@ func run(root string, check bool) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		findings = append(findings, broken...)
+		findings = append(append(findings, broken...), code.names(file, expanded)...)
 	}
 	anchors, err := anchorsInCode(root)
 	if err != nil {
@@ -181,27 +186,39 @@ func slug(heading string) string {
 // anchorsInCode reports documentation named in comments of the code that does not exist.
 func anchorsInCode(root string) ([]string, error) {
 	var findings []string
-	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+	err := walk(root, func(name, text string) {
+		if strings.HasPrefix(filepath.ToSlash(name), filepath.ToSlash(filepath.Join(root, "tools", "docs"))+"/") {
+			return
+		}
+		for _, ref := range codeAnchor.FindAllString(text, -1) {
+			if problem := resolve(root, "", strings.TrimSpace(ref)); problem != "" {
+				findings = append(findings, fmt.Sprintf("%s: %s: %s", name, ref, problem))
+			}
+		}
+	}, ".go", ".sql", ".lua")
+	return findings, err
+}
+
+// walk hands every file of the repository with one of the extensions to see.
+func walk(root string, see func(name, text string), extensions ...string) error {
+	return filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && name != root && (strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules") {
-			return fs.SkipDir
+		if d.IsDir() {
+			if name != root && (strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules") {
+				return fs.SkipDir
+			}
+			return nil
 		}
-		ext := filepath.Ext(name)
-		if ext != ".go" && ext != ".sql" && ext != ".lua" || strings.HasPrefix(filepath.ToSlash(name), "tools/docs/") {
+		if !slices.Contains(extensions, filepath.Ext(name)) {
 			return nil
 		}
 		text, err := os.ReadFile(name)
 		if err != nil {
 			return err
 		}
-		for _, ref := range codeAnchor.FindAll(text, -1) {
-			if problem := resolve(root, "", string(bytes.TrimSpace(ref))); problem != "" {
-				findings = append(findings, fmt.Sprintf("%s: %s: %s", name, ref, problem))
-			}
-		}
+		see(name, string(text))
 		return nil
 	})
-	return findings, err
 }

@@ -65,3 +65,30 @@ func TestBrokenLinksAreFound(t *testing.T) {
 		t.Fatalf("want the missing file, the missing heading and the missing anchor, got %q", findings)
 	}
 }
+
+func TestNamesThatDoNotExistAreFound(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "x_test.go", "package x\n\nfunc TestThere(t *testing.T) {}\n")
+	write(t, dir, "docs/configuration.md", "| variable | default |\n| --- | --- |\n| `SITE_NAME` | none |\n")
+	write(t, dir, "openapi/openapi.yaml", "paths:\n  /things/{id}:\n    get:\n      operationId: get-thing\n")
+	write(t, dir, "platform/pending/scripts/a.lua", "redis.call('GET', p .. 'seq')\n")
+	write(t, dir, "docs/a.md", "`TestThere` `TestGone` `SITE_NAME` `SITE_GAME` `GET /things/{thing}` `POST /things/{id}` `site:{name}:seq` `site:{name}:sequel`\n")
+	findings, err := run(dir, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(findings) != 4 {
+		t.Fatalf("want a test, a setting, a route and a key, got %q", findings)
+	}
+}
+
+// TestDocumentationIsTrue holds the documentation of this repository to its code.
+func TestDocumentationIsTrue(t *testing.T) {
+	findings, err := run("../..", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range findings {
+		t.Error(f)
+	}
+}
