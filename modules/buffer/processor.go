@@ -107,8 +107,8 @@ func (p *processor) run(ctx context.Context, stopping <-chan struct{}) {
 			}
 			continue
 		case errors.Is(err, pending.ErrStale):
+			// Not at once: two that supersede each other would never get anything done.
 			p.log.InfoContext(ctx, "the processor begins again", "reason", err)
-			backoff.reset()
 		default:
 			p.state.failed(err)
 			p.log.WarnContext(ctx, "the processor lost its connection and will try again", "class", problem.ClassOf(err).String(), "error", err)

@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/sandbox"
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
@@ -73,20 +71,6 @@ func drained(t testing.TB, s *txntest.Sites, limit time.Duration) {
 		c := s.Store.Current().Counts()
 		return c.Buffered == 0 && c.Applied == 0
 	})
-}
-
-// state is the state of the transaction that wrote last, as the buffer knows it.
-func stateOf(t testing.TB, s *txntest.Sites, id uuid.UUID) pending.State {
-	t.Helper()
-	view, err := s.Store.CatchUp(sandboxtest.Context(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	tx, ok := view.Tx(id)
-	if !ok {
-		return pending.StateReplicated
-	}
-	return tx.State
 }
 
 // alone are servers of the test's own.

@@ -3,6 +3,7 @@ package txntest
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -91,7 +92,8 @@ func (s *Sites) Process(t testing.TB) (*pending.Store, *pending.Reader, *txn.Buf
 			t.Errorf("closing Redis: %v", err)
 		}
 	})
-	reader := pending.NewReader(s.ReplicaPool, store, s.Site, pending.Limits{})
+	// Patient: on a busy machine a write would be accepted without its checks.
+	reader := pending.NewReader(s.ReplicaPool, store, s.Site, pending.Limits{Accept: 10 * time.Second, Check: 10 * time.Second})
 	return store, reader, txn.NewBuffered(txn.BufferedConfig{
 		Store: store, Reader: reader, Catalog: s.Catalog, Problems: s.Problems, Site: s.Site, SiteID: s.SiteID,
 	})
