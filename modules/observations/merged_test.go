@@ -282,3 +282,41 @@ func TestObservingGoesOnWithoutAReplica(t *testing.T) {
 		return one[int64](t, s, "SELECT count(*) FROM executed_obs_unit WHERE id::text IN ($1, $2) AND status IN ('completed', 'failed') AND version >= 1", id, stored) == 2
 	})
 }
+
+func TestWaitingTellsTheStateReached(t *testing.T) {
+	t.Parallel()
+	s := newSites(t)
+	at := s.secondary
+	waited := at.start(unit(t, s), nil, "Prefer", "wait=1")
+	if waited.state() != "buffered" {
+		t.Errorf("time up: state %s, want buffered", waited.state())
+	}
+	s.drain(t)
+	if got := at.start(unit(t, s), nil, "Prefer", "wait=60").state(); got != "replicated" {
+		t.Errorf("waited at the observatory: state %s, want replicated", got)
+	}
+	if got := s.main.start(unit(t, s), nil, "Prefer", "wait=60").state(); got != "applied" {
+		t.Errorf("waited at main: state %s, want applied", got)
+	}
+}
+
+func TestReadsWithoutRedisAreMarkedOrRefused(t *testing.T) {
+	t.Parallel()
+	s := newPrivateSites(t)
+	at := s.secondary
+	stored := one[string](t, s, "SELECT id::text FROM executed_obs_unit WHERE status = 'running'")
+	if err := s.Stack.Redis.Stop(sandboxtest.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	at.get("/executed_obs_units").wantProblem(503, "pending-unavailable")
+	at.get("/executed_obs_units/"+stored).wantProblem(503, "pending-unavailable")
+	at.post("/executed_obs_units/start", object{"obs_unit_id": unit(t, s)}).wantProblem(503, "pending-unavailable")
+	for _, path := range []string{"/executed_obs_units?count=true", "/executed_obs_units/" + stored} {
+		marked := at.get(path, "X-Overlay", "optional")
+		marked.want(200)
+		if got := marked.header.Get("X-Overlay"); got != "unavailable" {
+			t.Errorf("%s: X-Overlay %q", path, got)
+		}
+	}
+	at.get("/executed_obs_units/"+uuid.NewString(), "X-Overlay", "optional").wantProblem(503, "pending-unavailable")
+}

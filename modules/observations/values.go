@@ -91,7 +91,7 @@ func canonical(raw json.RawMessage) json.RawMessage {
 func plainNumbers(value any) any {
 	switch v := value.(type) {
 	case json.Number:
-		return plainNumber(string(v))
+		return json.Number(plainNumber(string(v)))
 	case map[string]any:
 		for name, member := range v {
 			v[name] = plainNumbers(member)
