@@ -194,7 +194,7 @@ func (s *Stack) settings(p *Postgres) string {
 		"wal_receiver_status_interval = 1s",
 		"wal_receiver_timeout = 20s",
 		"wal_sender_timeout = 20s",
-		"wal_retrieve_retry_interval = 100ms", // back at once after a cut
+		"wal_retrieve_retry_interval = 200ms", // back at once after a cut
 		"wal_log_hints = on",                  // lets pg_rewind work
 		"synchronous_commit = on",
 		"log_timezone = 'UTC'",
