@@ -23,6 +23,7 @@ var commands = []func() *cobra.Command{
 	newUserCommand,
 	newTokenCommand,
 	newSeedCommand,
+	newBufferCommand,
 	newDemoCommand,
 	newConfigCommand,
 	newDoctorCommand,

@@ -54,7 +54,7 @@ type site struct {
 
 // problemSets are the problems of all modules, and which constraint means which.
 var problemSets = []problem.Set{
-	observations.Problems, planning.Problems, instruments.Problems, transfers.Problems, auth.Problems, buffer.Problems,
+	txn.Problems, observations.Problems, planning.Problems, instruments.Problems, transfers.Problems, auth.Problems, buffer.Problems,
 	{Kinds: []*problem.Kind{beginning}},
 }
 

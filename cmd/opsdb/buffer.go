@@ -1,0 +1,237 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/opsdb/opsdb/modules/observations"
+	"github.com/opsdb/opsdb/platform/config"
+	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/rdb"
+	"github.com/opsdb/opsdb/platform/txn"
+)
+
+// newBufferCommand returns `opsdb buffer`, an operator's view of a site's buffer.
+// It speaks to the site's Redis itself, so it works with the servers stopped.
+func newBufferCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "buffer",
+		Short: "Look at this site's buffer, retry dead letters, pause draining",
+		Long: `Look at the buffer of this secondary site, put dead letters back, pause and
+resume draining. The settings are those of the server (SITE_NAME, REDIS_URL …);
+the site's Redis is asked directly, so the servers need not run.`,
+		Args: cobra.NoArgs,
+	}
+	asJSON := jsonFlag(cmd)
+	cmd.AddCommand(
+		newBufferStatusCommand(asJSON), newBufferListCommand(asJSON), newBufferShowCommand(), newBufferRetryCommand(),
+		newBufferPauseCommand("pause", "Stop draining; accepting goes on", (*pending.Store).Pause),
+		newBufferPauseCommand("resume", "Go on draining", (*pending.Store).Resume),
+	)
+	return cmd
+}
+
+// withBuffer hands the site's buffer and a view just taken of it to fn.
+func withBuffer(ctx context.Context, fn func(store *pending.Store, view pending.View) error) (err error) {
+	c, err := config.Load()
+	if err != nil {
+		return err
+	}
+	if c.IsMain() {
+		return errors.New("the main site has no buffer: this is for secondary sites")
+	}
+	catalog, err := txn.NewCatalog(observations.Steps()...)
+	if err != nil {
+		return err
+	}
+	client, err := rdb.Open(rdb.Options{URL: c.Redis.URL, Name: "opsdb-buffer-command"})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	store, err := pending.Open(ctx, client, pending.Options{
+		Site: c.SiteName, Tables: observations.Tables(), Decoder: catalog, Capacity: c.BufferSize, Retention: c.Retention,
+		Durability: pending.Relaxed, // to look at a Redis that may lose writes loses none
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	view, err := store.CatchUp(ctx)
+	if err != nil {
+		return err
+	}
+	return fn(store, view)
+}
+
+func newBufferStatusCommand(asJSON *bool) *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "Count what is pending", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withBuffer(cmd.Context(), func(_ *pending.Store, view pending.View) error {
+				c := view.Counts()
+				age := 0.0
+				if !c.OldestAccepted.IsZero() {
+					age = time.Since(c.OldestAccepted).Seconds()
+				}
+				if *asJSON {
+					return printJSON(cmd.OutOrStdout(), map[string]any{
+						"buffered": c.Buffered, "applied": c.Applied, "failed": c.Failed, "blocked": c.Blocked, "oldest_age_s": age, "paused": view.Paused,
+					})
+				}
+				paused := ""
+				if view.Paused {
+					paused = ", draining is paused"
+				}
+				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%d buffered (oldest %.0f s), %d applied and not replicated yet, %d failed, %d blocked%s\n",
+					c.Buffered, age, c.Applied, c.Failed, c.Blocked, paused)
+				return err
+			})
+		},
+	}
+}
+
+func newBufferListCommand(asJSON *bool) *cobra.Command {
+	var dead bool
+	var limit int
+	list := &cobra.Command{
+		Use: "list", Short: "List what is not replicated yet, oldest first", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withBuffer(cmd.Context(), func(_ *pending.Store, view pending.View) error {
+				var found []*pending.Tx
+				view.Ascend(0, func(tx *pending.Tx) bool {
+					if !dead || tx.State.Dead() {
+						found = append(found, tx)
+					}
+					return len(found) < limit
+				})
+				if *asJSON {
+					return printTransactions(cmd.OutOrStdout(), found)
+				}
+				return listTransactions(cmd.OutOrStdout(), view, found)
+			})
+		},
+	}
+	list.Flags().BoolVar(&dead, "dead", false, "dead letters only")
+	list.Flags().IntVar(&limit, "limit", 100, "how many at most")
+	return list
+}
+
+func printTransactions(w io.Writer, found []*pending.Tx) error {
+	items := make([]map[string]any, len(found))
+	for i, tx := range found {
+		items[i] = map[string]any{
+			"id": tx.ID, "seq": tx.Seq, "state": tx.State, "operation": tx.Operation, "actor": tx.Actor, "accepted_at": tx.AcceptedAt, "attempts": tx.Attempts,
+		}
+	}
+	return printJSON(w, items)
+}
+
+func listTransactions(w io.Writer, view pending.View, found []*pending.Tx) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if _, err := fmt.Fprintln(table, "SEQ\tID\tSTATE\tOPERATION\tACTOR\tACCEPTED\tWHY"); err != nil {
+		return err
+	}
+	for _, tx := range found {
+		if _, err := fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n",
+			tx.Seq, tx.ID, tx.State, tx.Operation, tx.Actor, tx.AcceptedAt.Format(time.RFC3339), why(view, tx)); err != nil {
+			return err
+		}
+	}
+	return table.Flush()
+}
+
+// why says in a few words why a transaction is a dead letter.
+func why(view pending.View, tx *pending.Tx) string {
+	if tx.Dead == nil {
+		return ""
+	}
+	if by, ok := view.TxBySeq(tx.Dead.BlockedBy); ok {
+		return "waits for " + by.ID.String()
+	}
+	var p struct{ Title, Detail string }
+	if err := json.Unmarshal(tx.Dead.Problem, &p); err != nil {
+		return ""
+	}
+	return p.Title + ": " + p.Detail
+}
+
+func newBufferShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "show ID", Short: "Show one pending transaction with its steps, as JSON", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withBuffer(cmd.Context(), func(store *pending.Store, view pending.View) error {
+				tx, err := pendingTransaction(view, args[0])
+				if err != nil {
+					return err
+				}
+				attempts, err := store.Attempts(cmd.Context(), tx.Seq)
+				if err != nil {
+					return err
+				}
+				return printJSON(cmd.OutOrStdout(), map[string]any{"state": tx.State, "attempts": attempts, "transaction": tx.JSON()})
+			})
+		},
+	}
+}
+
+func pendingTransaction(view pending.View, text string) (*pending.Tx, error) {
+	id, err := uuid.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("%q is no id of a transaction: %w", text, err)
+	}
+	tx, ok := view.Tx(id)
+	if !ok {
+		return nil, fmt.Errorf("no transaction %s is pending here", id)
+	}
+	return tx, nil
+}
+
+func newBufferRetryCommand() *cobra.Command {
+	var all bool
+	retry := &cobra.Command{
+		Use: "retry [ID…]", Short: "Put dead letters back into the buffer, with all they block",
+		Long: `Put dead letters back into the buffer in their old order, each with all it
+blocks, without any check. What is no dead letter is left alone.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if all == (len(args) > 0) {
+				return errors.New("give the ids of dead letters, or --all")
+			}
+			return withBuffer(cmd.Context(), func(store *pending.Store, view pending.View) error {
+				var seqs []int64
+				for _, text := range args {
+					tx, err := pendingTransaction(view, text)
+					if err != nil {
+						return err
+					}
+					seqs = append(seqs, tx.Seq)
+				}
+				again, err := store.Retry(cmd.Context(), seqs...)
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d transactions are in the buffer again\n", len(again))
+				return err
+			})
+		},
+	}
+	retry.Flags().BoolVar(&all, "all", false, "all dead letters")
+	return retry
+}
+
+func newBufferPauseCommand(name, short string, set func(*pending.Store, context.Context) error) *cobra.Command {
+	return &cobra.Command{
+		Use: name, Short: short, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withBuffer(cmd.Context(), func(store *pending.Store, _ pending.View) error { return set(store, cmd.Context()) })
+		},
+	}
+}
