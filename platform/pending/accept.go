@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 
@@ -166,30 +165,31 @@ func (s *state) advance() {
 // updates, deletes and client-made ids, and its own), and the others that it
 // only looks at (rows it references), each once.
 func guards(t *Transaction, changes []Change) (sets, looks []string) {
-	set, look := map[string]struct{}{}, map[string]struct{}{}
-	for _, g := range t.Guards {
-		set[g] = struct{}{}
-	}
-	chosen := setOf(t.ClientIDs)
-	refs := map[uuid.UUID]struct{}{}
-	for _, c := range changes {
+	chosen, own := setOf(t.ClientIDs), make([]uuid.UUID, len(changes))
+	sets = slices.Clone(t.Guards)
+	var refs []uuid.UUID
+	for i, c := range changes {
+		own[i] = c.ID
 		if c.Op != OpCreate || chosen(c.ID) {
-			set[c.ID.String()] = struct{}{}
+			sets = append(sets, c.ID.String())
 		}
 		for _, r := range c.References {
-			refs[r.ID] = struct{}{}
+			if len(refs) == 0 || refs[len(refs)-1] != r.ID { // files of one execution
+				refs = append(refs, r.ID)
+			}
 		}
 	}
-	for _, c := range changes {
-		delete(refs, c.ID) // a row of its own, named by a later step
+	if len(refs) > 0 {
+		slices.SortFunc(refs, compareID)
+		mine := setOf(own) // a row of its own, named by a later step, guards nothing
+		for _, id := range slices.Compact(refs) {
+			if !mine(id) {
+				looks = append(looks, id.String())
+			}
+		}
 	}
-	for id := range refs {
-		look[id.String()] = struct{}{}
-	}
-	for g := range set {
-		delete(look, g)
-	}
-	return slices.Sorted(maps.Keys(set)), slices.Sorted(maps.Keys(look))
+	slices.Sort(sets)
+	return slices.Compact(sets), looks
 }
 
 // setOf makes a test for membership; a bulk request names thousands of ids.

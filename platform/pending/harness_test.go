@@ -310,7 +310,7 @@ func picture(v View) map[string]any {
 			if w.Newest != nil {
 				newest = w.Newest.Seq
 			}
-			out[name+" "+x.id.String()] = fmt.Sprint(x.shown, w.Create, w.ClientID, w.Deleted, string(w.Columns), newest, w.CreateSeq, x.time, x.values, len(x.images))
+			out[name+" "+x.id.String()] = fmt.Sprint(x.shown, w.Create, w.ClientID, w.Deleted, string(w.Columns), newest, w.CreateSeq, x.time, fmt.Sprintf("%s %b", x.values, x.loose), len(x.images))
 			return true
 		})
 		list := func(where string, items []*row) {

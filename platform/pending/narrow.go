@@ -1,6 +1,7 @@
 package pending
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"time"
@@ -78,7 +79,7 @@ type narrowing struct {
 	visited int
 	bounds  bounds
 	path    int    // index of the page's path, -1 for none
-	token   string // its value
+	token   []byte // its value
 }
 
 func (v View) narrowing(table string, p Page, lastSeq int64) *narrowing {
@@ -87,8 +88,9 @@ func (v View) narrowing(table string, p Page, lastSeq int64) *narrowing {
 		n.rows = v.tables[i]
 		if p.Path != "" {
 			n.path = slices.IndexFunc(n.rows.paths, func(x path) bool { return x.column == p.Path })
-			var ok bool
-			if n.token, ok = jsonToken(p.Parent); !ok || n.path < 0 {
+			token, ok := jsonToken(p.Parent)
+			n.token = []byte(token)
+			if !ok || n.path < 0 {
 				// No access path: the filter still holds, on a walk of everything.
 				n.path = -1
 				n.page.Filters = append(slices.Clip(n.page.Filters), parentFilter(p))
@@ -126,8 +128,8 @@ func (n *narrowing) judge(r *row) (v verdict, neverStored bool) {
 	}
 	if n.path >= 0 {
 		got := maybe
-		if have := r.values[n.path]; have != "" {
-			got = verdictOf(have == n.token)
+		if have := r.values[n.path]; have != nil {
+			got = verdictOf(bytes.Equal(have, n.token))
 		}
 		test(n.page.Path, got)
 	}
@@ -199,7 +201,7 @@ func (n *narrowing) walk(f func(*row) bool) {
 		n.rows.byTime.Ascend(from, visit)
 		return
 	}
-	from.values = make([]string, len(n.rows.paths))
+	from.values = make([][]byte, len(n.rows.paths))
 	from.values[n.path] = n.token
 	p := n.rows.paths[n.path]
 	a, b := p.byValue.Iter(), p.loose.Iter()
@@ -207,7 +209,7 @@ func (n *narrowing) walk(f func(*row) bool) {
 	defer b.Release()
 	moreA, moreB := a.Seek(from), b.Seek(from)
 	for {
-		moreA = moreA && a.Item().values[n.path] == n.token
+		moreA = moreA && bytes.Equal(a.Item().values[n.path], n.token)
 		var it *btree.IterG[*row]
 		switch {
 		case moreA && (!moreB || newestFirst(a.Item(), b.Item())):

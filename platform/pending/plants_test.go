@@ -26,7 +26,7 @@ var plants = []plant{
 	{"creates missing from replaced", "narrow.go", "(!r.created || r.clientID || r.createSeq <= n.lastSeq)", "!r.created", "EveryAnswer|Narrowing", false},
 	{"updates missing from replaced", "narrow.go", "(!r.created || r.clientID || r.createSeq <= n.lastSeq)", "(r.created && (r.clientID || r.createSeq <= n.lastSeq))", "EveryAnswer|Narrowing", false},
 	{"a full walk without a bound", "narrow.go", "\tif stopped != nil {", "\tif false {", "Narrowing", false},
-	{"updates only in the path they name", "rows.go", "n.loose[i] = n.values[i] == \"\" || !p.fixed && n.changes(p.column)", "n.loose[i] = n.values[i] == \"\"", "Narrowing", false},
+	{"updates only in the path they name", "rows.go", "if n.values[i] == nil || !p.fixed && n.changes(p.column) {", "if n.values[i] == nil {", "Narrowing", false},
 	{"swept when applied", "tracker.go", "gone := s.Current().Applied(batch)", "batch = 1 << 52\n\tgone := s.Current().Applied(batch)", "EveryAnswer", false},
 	{"a request joins the running exchange", "catchup.go", "\tlead := !s.sharing.running\n", "\tlead := !s.sharing.running\n\tif lead {\n\t\ts.sharing.next = mine\n\t\tdefer func() { s.sharing.mu.Lock(); if s.sharing.next == mine { s.sharing.next = nil }; s.sharing.mu.Unlock() }()\n\t}\n", "SharesTheNext", false},
 	{"no guard", "scripts/accept.lua", "if newest and tonumber(newest) > seen then", "if false then", "AcceptIsStale|TwoProcesses", false},

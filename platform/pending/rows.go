@@ -1,14 +1,13 @@
 package pending
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/tidwall/btree"
 )
 
 // rows are the pending rows of one buffered table: every row that a pending
@@ -16,14 +15,14 @@ import (
 // are in those: shown, and with a known sort key.
 type rows struct {
 	def    Table
-	byID   *btree.BTreeG[*row]
-	byTime *btree.BTreeG[*row]
+	byID   cow[*row]
+	byTime cow[*row]
 	// nowhere holds shown rows whose sort key nobody knows: their updates were
 	// accepted while the replica could not be read. They belong to every page.
-	nowhere *btree.BTreeG[*row]
+	nowhere cow[*row]
 	// moved holds shown rows that were deleted and created again: the stored row
 	// of that id may lie anywhere.
-	moved *btree.BTreeG[*row]
+	moved cow[*row]
 	paths []path
 }
 
@@ -33,8 +32,8 @@ type rows struct {
 type path struct {
 	column  string
 	fixed   bool
-	byValue *btree.BTreeG[*row]
-	loose   *btree.BTreeG[*row]
+	byValue cow[*row]
+	loose   cow[*row]
 }
 
 // image is what one transaction does to one row.
@@ -52,8 +51,8 @@ type row struct {
 	time      int64 // microseconds, or unplaced
 	createSeq int64
 	images    []image
-	values    []string // per path, the JSON of the column; "" when unknown
-	loose     []bool   // per path, whether the stored row may have another value
+	values    [][]byte // per path, the JSON of the column; nil when unknown
+	loose     uint64   // a bit per path: the stored row may have another value
 
 	shown, created, clientID, deleted, moved bool
 }
@@ -74,7 +73,7 @@ func newRows(def Table) *rows {
 	r.byID = tree(func(a, b *row) bool { return compareID(a.id, b.id) < 0 })
 	for i, c := range def.Paths {
 		r.paths = append(r.paths, path{column: c, fixed: slices.Contains(def.Fixed, c), loose: tree(newestFirst), byValue: tree(func(a, b *row) bool {
-			if c := strings.Compare(a.values[i], b.values[i]); c != 0 {
+			if c := bytes.Compare(a.values[i], b.values[i]); c != 0 {
 				return c < 0
 			}
 			return newestFirst(a, b)
@@ -84,9 +83,9 @@ func newRows(def Table) *rows {
 }
 
 func (r *rows) copy() *rows {
-	c := &rows{def: r.def, byID: r.byID.Copy(), byTime: r.byTime.Copy(), nowhere: r.nowhere.Copy(), moved: r.moved.Copy(), paths: slices.Clone(r.paths)}
+	c := &rows{def: r.def, byID: r.byID.take(), byTime: r.byTime.take(), nowhere: r.nowhere.take(), moved: r.moved.take(), paths: slices.Clone(r.paths)}
 	for i := range c.paths {
-		c.paths[i].byValue, c.paths[i].loose = r.paths[i].byValue.Copy(), r.paths[i].loose.Copy()
+		c.paths[i].byValue, c.paths[i].loose = r.paths[i].byValue.take(), r.paths[i].loose.take()
 	}
 	return c
 }
@@ -166,10 +165,13 @@ func (r *rows) fold(id uuid.UUID, images []image) *row {
 		}
 	}
 	if len(r.paths) > 0 {
-		n.values, n.loose = make([]string, len(r.paths)), make([]bool, len(r.paths))
-		for i, p := range r.paths {
-			n.values[i] = string(n.lookup(p.column))
-			n.loose[i] = n.values[i] == "" || !p.fixed && n.changes(p.column)
+		n.values = make([][]byte, len(r.paths))
+		for i := range r.paths {
+			p := &r.paths[i]
+			n.values[i] = n.lookup(p.column)
+			if n.values[i] == nil || !p.fixed && n.changes(p.column) {
+				n.loose |= 1 << i
+			}
 		}
 	}
 	return n
@@ -253,17 +255,13 @@ func (n *row) columns() json.RawMessage {
 			continue // what cannot be read cannot be laid over anything
 		}
 	}
-	b := make([]byte, 0, size)
+	b := append(make([]byte, 0, size), '{')
 	for i, m := range out {
-		b = append(b, ","[:min(i, 1)]...)
-		if i == 0 {
-			b = append(b, '{')
+		if i > 0 {
+			b = append(b, ',')
 		}
 		b = append(append(append(b, '"'), m.name...), '"', ':')
 		b = append(b, m.value...)
-	}
-	if len(out) == 0 {
-		b = append(b, '{')
 	}
 	return append(b, '}')
 }
@@ -282,26 +280,26 @@ func (n *row) placed() bool { return n != nil && n.shown && n.time != unplaced }
 
 // replace puts a row in the place of its former self; either may be nil.
 func (r *rows) replace(old, n *row) {
-	swap(r.byID, old, n, true, true)
-	swap(r.byTime, old, n, old.placed(), n.placed())
-	swap(r.nowhere, old, n, old != nil && old.shown && !old.placed(), n != nil && n.shown && !n.placed())
-	swap(r.moved, old, n, old != nil && old.moved, n != nil && n.moved)
+	swap(&r.byID, old, n, true, true)
+	swap(&r.byTime, old, n, old.placed(), n.placed())
+	swap(&r.nowhere, old, n, old != nil && old.shown && !old.placed(), n != nil && n.shown && !n.placed())
+	swap(&r.moved, old, n, old != nil && old.moved, n != nil && n.moved)
 	for i := range r.paths {
 		p := &r.paths[i]
-		oldLoose, newLoose := old.placed() && old.loose[i], n.placed() && n.loose[i]
-		swap(p.loose, old, n, oldLoose, newLoose)
-		swap(p.byValue, old, n, old.placed() && !oldLoose, n.placed() && !newLoose)
+		oldLoose, newLoose := old.placed() && old.loose>>i&1 == 1, n.placed() && n.loose>>i&1 == 1
+		swap(&p.loose, old, n, oldLoose, newLoose)
+		swap(&p.byValue, old, n, old.placed() && !oldLoose, n.placed() && !newLoose)
 	}
 }
 
 // swap replaces old by n in a tree that held old and shall hold n.
-func swap(t *btree.BTreeG[*row], old, n *row, had, has bool) {
+func swap(t *cow[*row], old, n *row, had, has bool) {
 	had, has = had && old != nil, has && n != nil
 	if had && (!has || t.Less(old, n) || t.Less(n, old)) {
-		t.Delete(old)
+		t.remove(old)
 	}
 	if has {
-		t.Set(n)
+		t.set(n)
 	}
 }
 

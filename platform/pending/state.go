@@ -138,20 +138,20 @@ func taken(t *Tx) bool {
 // place puts t into the sets of its state.
 func (s *state) place(t *Tx) {
 	s.setsDirty = true
-	s.sets.all.Set(t)
+	s.sets.all.set(t)
 	if t.ID != uuid.Nil {
-		s.sets.ids.Set(t)
+		s.sets.ids.set(t)
 	}
 	switch t.State {
 	case StateApplied:
-		s.sets.applied.Set(t)
+		s.sets.applied.set(t)
 	case StateFailed, StateBlocked:
-		s.sets.dead.Set(t)
+		s.sets.dead.set(t)
 		if t.State == StateFailed {
 			s.sets.failed++
 		}
 	default:
-		s.sets.buffered.Set(t)
+		s.sets.buffered.set(t)
 	}
 }
 
@@ -160,14 +160,14 @@ func (s *state) displace(t *Tx) {
 	s.setsDirty = true
 	switch t.State {
 	case StateApplied:
-		s.sets.applied.Delete(t)
+		s.sets.applied.remove(t)
 	case StateFailed, StateBlocked:
-		s.sets.dead.Delete(t)
+		s.sets.dead.remove(t)
 		if t.State == StateFailed {
 			s.sets.failed--
 		}
 	default:
-		s.sets.buffered.Delete(t)
+		s.sets.buffered.remove(t)
 	}
 }
 
@@ -202,11 +202,11 @@ func (s *state) drop(seq int64) {
 		return
 	}
 	s.displace(t)
-	s.sets.all.Delete(t)
+	s.sets.all.remove(t)
 	if t.ID != uuid.Nil {
 		// A reused id (Redis restored to an older state) may belong to another seq.
 		if other, ok := s.sets.ids.Get(t); ok && other.Seq == seq {
-			s.sets.ids.Delete(t)
+			s.sets.ids.remove(t)
 		}
 	}
 	for i := range t.Changes {

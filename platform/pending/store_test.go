@@ -28,8 +28,9 @@ func TestTwoProcessesShareOneBuffer(t *testing.T) {
 	// Both finish the same execution on the same view.
 	var wg sync.WaitGroup
 	var stale, stored [2]bool
+	views := []View{catchUp(t, a), catchUp(t, b)}
 	for i, s := range []*Store{a, b} {
-		v := catchUp(t, s)
+		v := views[i]
 		wg.Go(func() {
 			got, err := s.Accept(t.Context(), request(v, "", update("execution", id, `{"status":"completed"}`)))
 			if err != nil {

@@ -1,11 +1,11 @@
 package pending
 
 import (
+	"bytes"
 	"encoding/json"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/tidwall/btree"
 )
 
 // View is what one process knows of the pending transactions at one moment. It
@@ -33,20 +33,12 @@ type View struct {
 
 // sets hold the transactions of a view, by what they are looked up by.
 type sets struct {
-	all      *btree.BTreeG[*Tx] // by seq
-	ids      *btree.BTreeG[*Tx] // by id
-	buffered *btree.BTreeG[*Tx] // by seq
-	applied  *btree.BTreeG[*Tx] // by position, then seq
-	dead     *btree.BTreeG[*Tx] // by seq
+	all      cow[*Tx] // by seq
+	ids      cow[*Tx] // by id
+	buffered cow[*Tx] // by seq
+	applied  cow[*Tx] // by position, then seq
+	dead     cow[*Tx] // by seq
 	failed   int
-}
-
-// degree of the trees: small nodes, because a change copies one path of each
-// tree it touches.
-const degree = 16
-
-func tree[T any](less func(a, b T) bool) *btree.BTreeG[T] {
-	return btree.NewBTreeGOptions(less, btree.Options{Degree: degree, NoLocks: true})
 }
 
 func bySeq(a, b *Tx) bool { return a.Seq < b.Seq }
@@ -60,21 +52,15 @@ func byPosition(a, b *Tx) bool {
 	return a.Seq < b.Seq
 }
 
-func compareID(a, b uuid.UUID) int {
-	for i := range a {
-		if a[i] != b[i] {
-			return int(a[i]) - int(b[i])
-		}
-	}
-	return 0
-}
+// compareID orders ids as PostgreSQL does: byte by byte.
+func compareID(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }
 
 func newSets() *sets {
 	return &sets{all: tree(bySeq), ids: tree(byID), buffered: tree(bySeq), applied: tree(byPosition), dead: tree(bySeq)}
 }
 
 func (s *sets) copy() *sets {
-	return &sets{s.all.Copy(), s.ids.Copy(), s.buffered.Copy(), s.applied.Copy(), s.dead.Copy(), s.failed}
+	return &sets{s.all.take(), s.ids.take(), s.buffered.take(), s.applied.take(), s.dead.take(), s.failed}
 }
 
 // Tx returns the pending transaction of that id. One that is not there was never
@@ -236,7 +222,7 @@ func (v View) Blockers(changes []Change, seq int64) []int64 {
 				continue
 			}
 			if t, ok := v.TxBySeq(m.seq); ok && t.State.Dead() {
-				found.Set(m.seq)
+				found.set(m.seq)
 			}
 		}
 	}
