@@ -28,7 +28,7 @@ var plants = []plant{
 	{"a full walk without a bound", "narrow.go", "\tif stopped != nil {", "\tif false {", "Narrowing", false},
 	{"updates only in the path they name", "rows.go", "if n.values[i] == nil || !p.fixed && n.changes(p.column) {", "if n.values[i] == nil {", "Narrowing", false},
 	{"swept when applied", "tracker.go", "gone := s.Current().Applied(batch)", "batch = 1 << 52\n\tgone := s.Current().Applied(batch)", "EveryAnswer", false},
-	{"a request joins the running exchange", "catchup.go", "\tlead := !s.sharing.running\n", "\tlead := !s.sharing.running\n\tif lead {\n\t\ts.sharing.next = mine\n\t\tdefer func() { s.sharing.mu.Lock(); if s.sharing.next == mine { s.sharing.next = nil }; s.sharing.mu.Unlock() }()\n\t}\n", "SharesTheNext", false},
+	{"a request does not wait for an exchange that began after it", "catchup.go", "\tcase <-mine.done:\n\t\treturn mine.view, mine.err\n", "\tcase <-mine.done:\n\t\treturn mine.view, mine.err\n\tdefault:\n\t\treturn s.Current(), nil\n", "SharesTheNext", false},
 	{"no guard", "scripts/accept.lua", "if newest and tonumber(newest) > seen then", "if false then", "AcceptIsStale|TwoProcesses", false},
 	{"no load in accept", "scripts/accept.lua", "if redis.call('GET', p .. 'load') ~= load then", "if false then", "AcceptIsStale|Restart", false},
 	{"idempotency after capacity", "scripts/accept.lua", "local first = redis.call('HGET', p .. 'idempotency', field)", "local first = redis.call('LLEN', buffer) + redis.call('HLEN', dead) < tonumber(capacity) and redis.call('HGET', p .. 'idempotency', field)", "AcceptLooks", false},
