@@ -32,3 +32,12 @@ func Up(t testing.TB, line *sandbox.Line) {
 		t.Fatal(err)
 	}
 }
+
+// Blackhole makes a line hold everything without closing anything.
+func Blackhole(t testing.TB, line *sandbox.Line) {
+	t.Helper()
+	on := true
+	if err := line.Apply(sandbox.Change{Blackhole: &on}); err != nil {
+		t.Fatal(err)
+	}
+}
