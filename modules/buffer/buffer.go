@@ -74,6 +74,7 @@ type Module struct {
 	processor *processor
 	follow    follow
 	rates     rates
+	looked    time.Time // when a process in standby last asked for the primary
 
 	stop     context.CancelFunc
 	stopping chan struct{}
@@ -176,7 +177,7 @@ func (m *Module) Start(ctx context.Context) {
 	m.loop(ctx, 10*time.Second, m.expire)
 	m.loop(ctx, time.Second, m.measure)
 	if m.config.Primary != nil {
-		m.loop(ctx, heartbeatEvery, m.lookAtMain)
+		m.loop(ctx, time.Second, m.lookAtMain)
 	}
 }
 

@@ -43,9 +43,10 @@ func (m *Module) announce(ctx context.Context) {
 // lookAtMain finds out whether the primary can be reached from a process that
 // does not drain; the one that does knows it from its own connection.
 func (m *Module) lookAtMain(ctx context.Context) {
-	if m.state.report().Status != statusStandby {
+	if m.state.report().Status != statusStandby || m.config.Clock().Sub(m.looked) < heartbeatEvery {
 		return
 	}
+	m.looked = m.config.Clock()
 	bounded, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	err := m.config.Primary.Ping(bounded)

@@ -18,7 +18,7 @@ import (
 
 // The processor's own times.
 const (
-	leaseTime      = 5 * time.Second
+	leaseTime      = 3 * time.Second
 	heartbeatEvery = 5 * time.Second
 	reconnectLimit = 2 * time.Second
 	againLimit     = 30 * time.Second
@@ -50,6 +50,7 @@ type link interface {
 	preparer
 	Flush(ctx context.Context, first int64, groups [][]*txn.Item) (txn.FlushAnswer, error)
 	Heartbeat(ctx context.Context, s txn.Status) error
+	Alive() error
 	Close()
 }
 
@@ -188,6 +189,9 @@ func (p *processor) drain(ctx context.Context, stopping <-chan struct{}) error {
 		if step.more {
 			continue
 		}
+		if err := l.Alive(); err != nil {
+			return err
+		}
 		p.state.set(step.status, step.reason)
 		wait := min(p.idle, beat.Add(heartbeatEvery).Sub(p.now()))
 		if step.wait > 0 {
@@ -309,6 +313,11 @@ func (p *processor) flush(ctx context.Context, s session, l link) (step, error) 
 	now := p.now()
 	if rest := p.resting.Sub(now); rest > 0 {
 		return step{status: statusFault, reason: p.fault, wait: shortest(rest, next)}, nil
+	}
+	for seq := range p.holding {
+		if _, pendingStill := view.TxBySeq(seq); !pendingStill {
+			delete(p.holding, seq)
+		}
 	}
 	chosen, err := selectFlush(ctx, view, l, p.limit, p.holding, now)
 	if err != nil {

@@ -73,7 +73,7 @@ func (b *Builder) Exempt() { b.exempt = true }
 // running fn (or although fn could not go on): a broken replica must not stop
 // observing, and the primary checks again when the transaction is applied.
 func (b *Builder) Check(ctx context.Context, fn func(ctx context.Context, s *pending.Snapshot) error) error {
-	err := b.read(ctx, fn)
+	err := b.read(ctx, b.reading, fn)
 	if err == errUnread {
 		b.skipped = true
 		return nil
@@ -86,24 +86,26 @@ func (b *Builder) Checked() bool { return !b.skipped }
 
 // Require is Check for what cannot be decided without stored rows, such as the
 // files that belong into a package by default: when the replica cannot be read it
-// is replica-unreachable.
+// is replica-unreachable. It may take as long as the request may, for there is no
+// answer without it: a package of ten thousand pending files takes its time.
 func (b *Builder) Require(ctx context.Context, fn func(ctx context.Context, s *pending.Snapshot) error) error {
-	err := b.read(ctx, fn)
+	err := b.read(ctx, nil, fn)
 	if err == errUnread {
 		return problem.ReplicaUnreachable.New("the site's replica is needed for this and cannot be read now")
 	}
 	return err
 }
 
-func (b *Builder) read(ctx context.Context, fn func(ctx context.Context, s *pending.Snapshot) error) error {
+// read runs fn, within the time of bound too when there is one.
+func (b *Builder) read(ctx, bound context.Context, fn func(ctx context.Context, s *pending.Snapshot) error) error {
 	if b.snapshot == nil || b.lost != nil {
 		return errUnread
 	}
 	reading := ctx
-	if b.reading != nil {
+	if bound != nil {
 		bounded, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
-		stop := context.AfterFunc(b.reading, func() { cancel(context.Cause(b.reading)) })
+		stop := context.AfterFunc(bound, func() { cancel(context.Cause(bound)) })
 		defer stop()
 		reading = bounded
 	}

@@ -215,6 +215,19 @@ type Status struct {
 	Version   string
 }
 
+// heartbeatPatience is how long a heartbeat may take: a few bytes each way, after
+// which the line counts as down.
+const heartbeatPatience = 5 * time.Second
+
+// Alive finds out, without sending anything, whether the primary or something on
+// the way has closed the connection.
+func (l *Link) Alive() error {
+	if err := l.conn.CheckConn(); err != nil {
+		return fmt.Errorf("the connection to the primary is gone: %w", err)
+	}
+	return nil
+}
+
 // Heartbeat writes the site's status into its row at the primary. It also finds
 // out that the line is dead before there is something to send.
 func (l *Link) Heartbeat(ctx context.Context, s Status) error {
@@ -229,7 +242,7 @@ func (l *Link) Heartbeat(ctx context.Context, s Status) error {
 	if err != nil {
 		return fmt.Errorf("telling main how the site is: %w", err)
 	}
-	bounded, cancel := context.WithTimeout(ctx, l.config.Patience)
+	bounded, cancel := context.WithTimeout(ctx, min(l.config.Patience, heartbeatPatience))
 	defer cancel()
 	p := l.conn.StartPipeline(bounded)
 	send(p, m)
