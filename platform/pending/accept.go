@@ -98,11 +98,32 @@ func (s *Store) Accept(ctx context.Context, a Accept) (Accepted, error) {
 		if err != nil {
 			return Accepted{}, err
 		}
-		return Accepted{Existing: &Existing{seq, digest}}, nil
+		return s.again(ctx, t.ID, Existing{seq, digest})
 	}
 	seq, blockedBy := reply[1].(int64), reply[2].(int64)
 	s.accepted(a, seq, blockedBy, h, b)
 	return Accepted{Seq: seq, BlockedBy: blockedBy}, nil
+}
+
+// again tells a repeated request from a repeated script: the client runs a
+// script once more when its answer was lost, and finds what it stored itself.
+func (s *Store) again(ctx context.Context, id uuid.UUID, e Existing) (Accepted, error) {
+	stored, err := s.Lookup(ctx, e.Seq)
+	if err != nil {
+		return Accepted{}, err
+	}
+	if stored == nil || stored.ID != id {
+		return Accepted{Existing: &e}, nil
+	}
+	v, err := s.CatchUp(ctx)
+	if err != nil {
+		return Accepted{}, err
+	}
+	out := Accepted{Seq: e.Seq}
+	if x, ok := v.TxBySeq(e.Seq); ok && x.State == StateBlocked {
+		out.BlockedBy = x.Dead.BlockedBy
+	}
+	return out, nil
 }
 
 // accepted puts a transaction of our own into our own view, so that the next

@@ -162,7 +162,7 @@ func toFloat(v any) (float64, bool) {
 	return 0, false
 }
 
-// token is the JSON of a parameter, as it stands in a row's columns; false when
+// jsonToken is the JSON of a parameter, as it stands in a row's columns; false when
 // that cannot be told.
 func jsonToken(v any) (string, bool) {
 	switch w := v.(type) {

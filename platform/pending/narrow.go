@@ -86,6 +86,10 @@ func (v View) narrowing(table string, p Page, lastSeq int64) *narrowing {
 	n := &narrowing{view: v, page: p, lastSeq: lastSeq, path: -1, bounds: usualBounds}
 	if i, ok := v.index[table]; ok {
 		n.rows = v.tables[i]
+		if p.Path == "" {
+			p.Path, p.Parent = n.rows.pathOf(p.Filters)
+			n.page.Path, n.page.Parent = p.Path, p.Parent
+		}
 		if p.Path != "" {
 			n.path = slices.IndexFunc(n.rows.paths, func(x path) bool { return x.column == p.Path })
 			token, ok := jsonToken(p.Parent)
@@ -98,6 +102,19 @@ func (v View) narrowing(table string, p Page, lastSeq int64) *narrowing {
 		}
 	}
 	return n
+}
+
+// pathOf chooses an access path that one of the filters allows: a walk of the
+// rows with one value, instead of one that skips most rows.
+func (r *rows) pathOf(filters []Filter) (column string, value any) {
+	for _, f := range filters {
+		if f.Op == "in" && len(f.Values) == 1 && f.Values[0] != nil && slices.ContainsFunc(r.paths, func(p path) bool { return p.column == f.Column }) {
+			if _, ok := jsonToken(f.Values[0]); ok {
+				return f.Column, f.Values[0]
+			}
+		}
+	}
+	return "", nil
 }
 
 func parentFilter(p Page) Filter {

@@ -79,15 +79,19 @@ func TestAcceptLooksAtTheKeyFirst(t *testing.T) {
 	if other, err := s.Existing(t.Context(), "user:bob", "key-1"); err != nil || other != nil {
 		t.Fatalf("another actor's key: %+v, %v", other, err)
 	}
-	// Without a key, the transaction's id stands for it: the script may run twice.
+	// The script may run twice for one transaction, also without a key: the client
+	// repeats a command whose answer was lost.
 	twice := request(catchUp(t, s), "", execution(newID()))
 	twice.Exempt = true
 	one, err := s.Accept(t.Context(), twice)
 	must(t, err)
 	two, err := s.Accept(t.Context(), twice)
 	must(t, err)
-	if two.Existing == nil || two.Existing.Seq != one.Seq {
+	if two.Existing != nil || two.Seq != one.Seq || one.Seq == 0 {
 		t.Fatalf("the repeated script answered %+v, want seq %d", two, one.Seq)
+	}
+	if list := buffered(t, s); len(list) != 2 {
+		t.Errorf("the buffer holds %v", list)
 	}
 }
 
