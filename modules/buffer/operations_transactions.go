@@ -2,16 +2,12 @@ package buffer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
-	"github.com/opsdb/opsdb/modules/buffer/internal/db"
 	"github.com/opsdb/opsdb/platform/api"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/problem"
@@ -162,12 +158,9 @@ func (m *Module) transaction(ctx context.Context, id uuid.UUID) (Transaction, er
 			t, err = m.show(ctx, s.View, tx)
 			return err
 		}
-		row, err := db.New(s.DB).GetLedgerEntry(ctx, id)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("looking for a transaction in the ledger: %w", err)
+		row, known, err := ledgerEntry(ctx, s, id)
+		if err != nil || !known {
+			return err
 		}
 		found = true
 		t, err = m.fromLedger(row)
@@ -206,33 +199,6 @@ func (m *Module) show(ctx context.Context, view pending.View, tx *pending.Tx) (T
 		}
 	}
 	return transactionOf(view, tx, attempts)
-}
-
-// fromLedger is a transaction that the ledger has: at main applied, at a
-// secondary site replicated, since its replica shows it.
-func (m *Module) fromLedger(row db.GetLedgerEntryRow) (Transaction, error) {
-	t := Transaction{
-		ID: row.ID, Site: &row.Site, Seq: row.Seq, Operation: row.Operation, Actor: row.Actor, State: pending.StateReplicated,
-		AcceptedAt: row.AcceptedAt, AppliedAt: &row.AppliedAt, Attempts: []TransactionAttempt{}, Rows: []TransactionRow{},
-	}
-	switch {
-	case row.Outcome != "applied":
-		t.State = pending.StateDiscarded
-	case m.main():
-		t.State = pending.StateApplied
-	}
-	var changes []struct {
-		Table string    `json:"table"`
-		ID    uuid.UUID `json:"id"`
-		Kind  string    `json:"kind"`
-	}
-	if err := json.Unmarshal(row.Changes, &changes); err != nil {
-		return t, fmt.Errorf("reading the changes of transaction %s: %w", row.ID, err)
-	}
-	for _, c := range changes {
-		t.Rows = append(t.Rows, TransactionRow{Table: c.Table, ID: c.ID, Op: c.Kind})
-	}
-	return t, nil
 }
 
 // listTransactions shows what is pending, oldest first.

@@ -1,0 +1,54 @@
+package buffer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/opsdb/opsdb/modules/buffer/internal/db"
+	"github.com/opsdb/opsdb/platform/pending"
+)
+
+// ledgerEntry looks a transaction up in the ledger of a snapshot; false when it is
+// not there.
+func ledgerEntry(ctx context.Context, s *pending.Snapshot, id uuid.UUID) (db.GetLedgerEntryRow, bool, error) {
+	row, err := db.New(s.DB).GetLedgerEntry(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return row, false, nil
+	}
+	if err != nil {
+		return row, false, fmt.Errorf("looking for a transaction in the ledger: %w", err)
+	}
+	return row, true, nil
+}
+
+// fromLedger is a transaction that the ledger has: at main applied, at a
+// secondary site replicated, since its replica shows it.
+func (m *Module) fromLedger(row db.GetLedgerEntryRow) (Transaction, error) {
+	t := Transaction{
+		ID: row.ID, Site: &row.Site, Seq: row.Seq, Operation: row.Operation, Actor: row.Actor, State: pending.StateReplicated,
+		AcceptedAt: row.AcceptedAt, AppliedAt: &row.AppliedAt, Attempts: []TransactionAttempt{}, Rows: []TransactionRow{},
+	}
+	switch {
+	case row.Outcome != "applied":
+		t.State = pending.StateDiscarded
+	case m.main():
+		t.State = pending.StateApplied
+	}
+	var changes []struct {
+		Table string    `json:"table"`
+		ID    uuid.UUID `json:"id"`
+		Kind  string    `json:"kind"`
+	}
+	if err := json.Unmarshal(row.Changes, &changes); err != nil {
+		return t, fmt.Errorf("reading the changes of transaction %s: %w", row.ID, err)
+	}
+	for _, c := range changes {
+		t.Rows = append(t.Rows, TransactionRow{Table: c.Table, ID: c.ID, Op: c.Kind})
+	}
+	return t, nil
+}
