@@ -6,4 +6,4 @@ import (
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
 )
 
-func TestMain(m *testing.M) { sandboxtest.Main(m) }
+func TestMain(m *testing.M) { sandboxtest.MainLeakless(m) }
