@@ -184,6 +184,9 @@ func (s *Site) Walk(t testing.TB, path string, limit string) Page {
 		if len(page.Items) == 0 {
 			t.Fatalf("%s: an empty page with a next one", next)
 		}
+		if len(all.Items) > 2_000 {
+			t.Fatalf("%s goes on for ever", path)
+		}
 		next = path + separator + "count=true&limit=" + limit + "&cursor=" + *page.NextCursor
 	}
 }
