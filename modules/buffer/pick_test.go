@@ -1,0 +1,125 @@
+package buffer
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
+	"github.com/opsdb/opsdb/platform/txn"
+	"github.com/opsdb/opsdb/platform/txn/txntest"
+)
+
+// seqs are those of what a selection sends, by group.
+func seqs(s selection) [][]int64 {
+	var all [][]int64
+	for _, g := range s.groups {
+		var group []int64
+		for _, item := range g {
+			group = append(group, item.Seq)
+		}
+		all = append(all, group)
+	}
+	return all
+}
+
+func TestSelectFlushKeepsOrderAndLimits(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	ctx := sandboxtest.Context(t)
+	l, _, err := txn.Connect(ctx, s.LinkConfig(), s.Catalog, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	one := txntest.Note(t, s.Buffered, "one", nil)                                         // seq 1
+	txntest.EditNote(t, s.Buffered, txntest.Edit{ID: one, Body: "two", Status: "open"})    // 2: touches what 1 creates
+	three := txntest.Note(t, s.Buffered, "three", &one)                                    // 3: refers to what 1 creates
+	txntest.Note(t, s.Buffered, "four", nil)                                               // 4
+	txntest.EditNote(t, s.Buffered, txntest.Edit{ID: three, Body: "five", Status: "open"}) // 5
+	view := s.Store.Current()
+	now := time.Now()
+	ids := map[int64]uuid.UUID{}
+	view.Ascend(0, func(tx *pending.Tx) bool {
+		ids[tx.Seq] = tx.ID
+		return true
+	})
+
+	all, err := selectFlush(ctx, view, l, limits{count: 1000, bytes: 4 << 20}, nil, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([][]int64{{1, 2, 3, 4, 5}}, seqs(all)); diff != "" {
+		t.Errorf("everything (-want +got):\n%s", diff)
+	}
+	for i, want := range map[int][]uuid.UUID{0: nil, 1: {ids[1]}, 2: {ids[1]}, 3: nil, 4: {ids[3]}} {
+		if diff := cmp.Diff(want, all.groups[0][i].Earlier); diff != "" {
+			t.Errorf("guards of %d (-want +got):\n%s", i+1, diff)
+		}
+	}
+
+	few, err := selectFlush(ctx, view, l, limits{count: 2, bytes: 4 << 20}, nil, now)
+	if diff := cmp.Diff([][]int64{{1, 2}}, seqs(few)); err != nil || diff != "" {
+		t.Errorf("at most two, %v (-want +got):\n%s", err, diff)
+	}
+
+	// What is held keeps back what depends on it, or the order would be lost.
+	held := map[int64]held{2: {tries: 1, until: now.Add(time.Minute)}, 3: {tries: 1, until: now.Add(time.Second)}}
+	rest, err := selectFlush(ctx, view, l, limits{count: 1000, bytes: 4 << 20}, held, now)
+	if diff := cmp.Diff([][]int64{{1, 4}}, seqs(rest)); err != nil || diff != "" {
+		t.Errorf("with two held, %v (-want +got):\n%s", err, diff)
+	}
+	if rest.wait != time.Second {
+		t.Errorf("the next try is due in %v, want 1s", rest.wait)
+	}
+	rest, err = selectFlush(ctx, view, l, limits{count: 1000, bytes: 4 << 20}, held, now.Add(2*time.Second))
+	if diff := cmp.Diff([][]int64{{1, 3, 4, 5}}, seqs(rest)); err != nil || diff != "" {
+		t.Errorf("with one held, %v (-want +got):\n%s", err, diff)
+	}
+}
+
+// Of a group whose commit was not answered nothing is known, whatever its
+// transactions answered: settled, they would be lost.
+func TestNothingOfAnUnansweredCommitIsSettled(t *testing.T) {
+	t.Parallel()
+	p := &processor{holding: map[int64]held{}, now: time.Now}
+	items := func(seq ...int64) (group []*txn.Item) {
+		for _, n := range seq {
+			group = append(group, &txn.Item{Seq: n})
+		}
+		return group
+	}
+	answer := txn.FlushAnswer{Groups: []txn.GroupAnswer{
+		{Committed: true, Position: 7, Items: []txn.Answer{{Outcome: txn.Applied}, {Outcome: txn.Discarded}, {Outcome: txn.Postponed}}},
+		{Position: 8, Items: []txn.Answer{{Outcome: txn.Applied}, {Outcome: txn.Applied}}},
+	}}
+	got := p.sort(pending.View{}, [][]*txn.Item{items(1, 2, 3), items(4, 5)}, answer, time.Now())
+	want := []pending.Settled{{Seq: 1, Position: 7, Outcome: pending.StateApplied}, {Seq: 2, Position: 7, Outcome: pending.StateDiscarded}}
+	if diff := cmp.Diff(want, got.settled); diff != "" {
+		t.Errorf("settled (-want +got):\n%s", diff)
+	}
+	if len(got.failed) != 0 || got.fault != nil {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestPauseGrowsToItsLimit(t *testing.T) {
+	t.Parallel()
+	b := pause{limit: 2 * time.Second}
+	var last time.Duration
+	for range 100 {
+		if last = b.next(); last <= 0 || last > 2*time.Second {
+			t.Fatalf("paused for %v", last)
+		}
+	}
+	if last < time.Second {
+		t.Errorf("after many tries it pauses for %v only", last)
+	}
+	if mayHold(errors.New("anything else")) {
+		t.Error("an unknown error must not be blamed on one transaction")
+	}
+}
