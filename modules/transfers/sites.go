@@ -30,6 +30,9 @@ type NewSite struct {
 func AddSite(ctx context.Context, conn interface {
 	Begin(ctx context.Context) (pgx.Tx, error)
 }, site NewSite) (added bool, err error) {
+	if !siteName.MatchString(site.ShortName) {
+		return false, fmt.Errorf("adding site %q: a short name has 1 to 63 lower-case letters and digits", site.ShortName)
+	}
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		q := db.New(tx)
 		rows, err := q.AddSite(ctx, db.AddSiteParams{
