@@ -100,7 +100,12 @@ func (r *redisServer) client(t testing.TB) *rdb.Client {
 
 func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	eventuallyWithin(t, 10*time.Second, what, done)
+}
+
+func eventuallyWithin(t testing.TB, limit time.Duration, what string, done func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
 	for !done() {
 		if time.Now().After(deadline) {
 			t.Fatalf("gave up waiting: %s", what)

@@ -46,8 +46,8 @@ var plants = []plant{
 	{"numbers begin at the claim, not at the clock", "scripts/connected.lua", "text(math.max(batch, claim, now))", "text(claim)", "LostTail|Connected", false},
 	{"numbers are not kept", "scripts/raise_batch.lua", "redis.call('SET', p .. 'batch', text(batch + tonumber(ARGV[3])))", "local _ = 0", "LostTail", false},
 	{"swept lowered below what expired", "scripts/unsweep.lua", "math.max(batch, tonumber(redis.call('GET', p .. 'expired') or '0'))", "batch", "GoesBack", false},
-	{"retention of nothing", "scripts/expire.lua", "tonumber(at) > tonumber(ARGV[2]) or seq == newest", "seq == newest", "Expire", false},
-	{"a dead letter leaves the view", "follow.go", "return ok && s.change(seq, func(t *Tx) { t.State, t.Dead", "s.drop(seq); return ok && s.change(seq, func(t *Tx) { t.State, t.Dead", "ScriptsOfAProcessor|ViewEquals", false},
+	{"retention of nothing", "tracker.go", "until := now.Add(-s.opts.Retention).UnixMilli()", "until := now.UnixMilli()", "Expire", false},
+	{"a dead letter leaves the view", "follow.go", "return ok && s.change(seq, func(t *Tx) { t.State, t.Dead", "s.drop(seq)\n\t\tif true {\n\t\t\treturn true\n\t\t}\n\t\treturn ok && s.change(seq, func(t *Tx) { t.State, t.Dead", "ScriptsOfAProcessor|ViewEquals", false},
 	{"id-taken stays in the view", "state.go", "&& p.Type == \"/problems/id-taken\"", "&& p.Type == \"never\"", "IDTaken", false},
 }
 
