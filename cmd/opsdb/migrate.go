@@ -110,8 +110,8 @@ opsdb_SITE_read (LOCAL_DB_URL) and opsdb_SITE_replication.`,
 // withMigrations hands the embedded migrations, bound to the database at url, to
 // fn. An advisory lock makes a second migration wait for the first.
 func withMigrations(ctx context.Context, url string, fn func(*goose.Provider) error) (err error) {
-	if url == "" {
-		return errors.New("MAIN_DB_URL or --url must name the primary")
+	if url, err = primaryURL(url); err != nil {
+		return err
 	}
 	db, err := sql.Open("pgx", url)
 	if err != nil {

@@ -6,11 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
+
+	"github.com/opsdb/opsdb/platform/config"
 )
 
 // connectTimeout is how long a command waits for the primary, which may be on another continent.
@@ -19,23 +20,36 @@ const connectTimeout = 15 * time.Second
 // primaryFlag adds the flag --url to a command and all below it.
 func primaryFlag(cmd *cobra.Command) *string {
 	var url string
-	cmd.PersistentFlags().StringVar(&url, "url", os.Getenv("MAIN_DB_URL"), "connection URL of the primary (default: MAIN_DB_URL)")
-	// The default holds a password: it must not be printed by --help.
-	cmd.PersistentFlags().Lookup("url").DefValue = ""
+	cmd.PersistentFlags().StringVar(&url, "url", "", "connection URL of the primary (default: MAIN_DB_URL, or MAIN_DB_HOST and its like)")
 	return &url
+}
+
+// primaryURL is where a command finds the primary: what its flag says, else the settings.
+func primaryURL(flag string) (string, error) {
+	if flag != "" {
+		return flag, nil
+	}
+	url, err := config.MainURL()
+	if err != nil {
+		return "", err
+	}
+	if url == "" {
+		return "", errors.New("--url, MAIN_DB_URL or MAIN_DB_HOST must name the primary")
+	}
+	return url, nil
 }
 
 // withPrimary hands a connection to the primary at url to fn and closes it afterwards.
 func withPrimary(ctx context.Context, url string, fn func(*pgx.Conn) error) (err error) {
-	if url == "" {
-		return errors.New("MAIN_DB_URL or --url must name the primary")
+	if url, err = primaryURL(url); err != nil {
+		return err
 	}
-	config, err := pgx.ParseConfig(url)
+	options, err := pgx.ParseConfig(url)
 	if err != nil {
 		return fmt.Errorf("reading the URL of the primary: %w", err)
 	}
-	config.ConnectTimeout = connectTimeout
-	conn, err := pgx.ConnectConfig(ctx, config)
+	options.ConnectTimeout = connectTimeout
+	conn, err := pgx.ConnectConfig(ctx, options)
 	if err != nil {
 		return fmt.Errorf("connecting to the primary: %w", err)
 	}

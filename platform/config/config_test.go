@@ -218,3 +218,24 @@ func TestMarkdownListsEverySetting(t *testing.T) {
 		}
 	}
 }
+
+func TestMainURLIsMadeOfItsParts(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for name, value := range map[string]string{
+		"MAIN_DB_URL": "", "MAIN_DB_HOST": "db.example", "MAIN_DB_PORT": "5433", "MAIN_DB_USER": "opsdb_main", "MAIN_DB_PASSWORD": "p@ss", "MAIN_DB_NAME": "ops",
+	} {
+		t.Setenv(name, value)
+	}
+	if got, err := MainURL(); err != nil || got != "postgres://opsdb_main:p%40ss@db.example:5433/ops" {
+		t.Errorf("of its parts: %q, %v", got, err)
+	}
+	t.Setenv("MAIN_DB_URL", "postgres://elsewhere/ops")
+	if got, err := MainURL(); err != nil || got != "postgres://elsewhere/ops" {
+		t.Errorf("the URL wins: %q, %v", got, err)
+	}
+	t.Setenv("MAIN_DB_URL", "")
+	t.Setenv("MAIN_DB_PORT", "five")
+	if _, err := MainURL(); err == nil {
+		t.Error("a port that is none passes")
+	}
+}

@@ -42,6 +42,35 @@ func (m Mistakes) Error() string {
 // directory, the environment winning. Its error is Mistakes, unless .env cannot be
 // read.
 func Load() (*Config, error) {
+	values, err := environment()
+	if err != nil {
+		return nil, err
+	}
+	return Parse(values)
+}
+
+// MainURL is the connection URL of the primary alone, from the same variables, for
+// commands that need no other setting; empty when they name none.
+func MainURL() (string, error) {
+	values, err := environment()
+	if err != nil {
+		return "", err
+	}
+	d := Database{
+		URL: values["MAIN_DB_URL"], Host: values["MAIN_DB_HOST"], Port: 5432,
+		User: values["MAIN_DB_USER"], Password: values["MAIN_DB_PASSWORD"], Name: values["MAIN_DB_NAME"],
+	}
+	if text := values["MAIN_DB_PORT"]; text != "" {
+		if d.Port, err = strconv.Atoi(text); err != nil {
+			return "", fmt.Errorf("MAIN_DB_PORT: %q is no port", text)
+		}
+	}
+	d.derive()
+	return d.URL, nil
+}
+
+// environment is the .env file of the working directory with the environment over it.
+func environment() (map[string]string, error) {
 	values, err := godotenv.Read(".env")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		// godotenv's message repeats the line, which may hold a secret.
@@ -54,7 +83,7 @@ func Load() (*Config, error) {
 		name, value, _ := strings.Cut(pair, "=")
 		values[name] = value
 	}
-	return Parse(values)
+	return values, nil
 }
 
 // Parse reads the settings from the given variables; tests use it directly. An
