@@ -99,6 +99,10 @@ fuzz: setup ## Run every fuzz target for FUZZTIME (20s)
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" || exit 1; \
 	done
 
+.PHONY: plants
+plants: setup ## Plant every fault of the buffer and see the tests notice it (half an hour)
+	OPSDB_PLANTS=all $(GO) test ./platform/pending -run TestPlantedFaults -timeout 60m -v
+
 .PHONY: bench
 bench: build setup ## Measure against the floors and write docs/benchmarks (some minutes)
 	bin/opsdb bench --write docs/benchmarks
