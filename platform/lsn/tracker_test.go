@@ -20,14 +20,15 @@ func TestTrackerConfirmsCommitsAndWakesWaiters(t *testing.T) {
 	primary := pair.Primary(t)
 	ctx := sandboxtest.Context(t)
 	var seen atomic.Int64
-	var waiting atomic.Bool
+	var waiting, crashed atomic.Bool
 	waiting.Store(true)
 	tracker := lsn.New(lsn.Config{
 		Pool: pair.Replica(t), Site: pair.Site, Interval: 50 * time.Millisecond,
 		Unconfirmed: waiting.Load,
 		Before:      func() any { return seen.Load() },
 		Seen: func(_ context.Context, before any, r lsn.Replica) error {
-			if before.(int64) > r.Batch {
+			// A replica that crashed may open before it has replayed all that it had shown.
+			if before.(int64) > r.Batch && !crashed.Load() {
 				t.Errorf("the replica went from %d to %d", before, r.Batch)
 			}
 			seen.Store(r.Batch)
@@ -74,6 +75,7 @@ func TestTrackerConfirmsCommitsAndWakesWaiters(t *testing.T) {
 	})
 
 	// A replica that is away is no end: the tracker goes on when it is back.
+	crashed.Store(true)
 	if err := pair.Stack.Replica.Crash(ctx); err != nil {
 		t.Fatal(err)
 	}
