@@ -54,8 +54,9 @@ func NewDirect(config DirectConfig) *Direct {
 	return &Direct{config: config}
 }
 
-// commitPatience bounds one commit. It goes on when the client hangs up, for a
-// commit given up half-way has an unknown outcome.
+// commitPatience bounds one commit, with a second more for each MiB that is sent. It
+// goes on when the client hangs up, for a commit given up half-way has an unknown
+// outcome.
 const commitPatience = 15 * time.Second
 
 // Write implements Writer.
@@ -156,7 +157,9 @@ func (d *Direct) commit(ctx context.Context, req Request, draft draft) (Receipt,
 		}
 		return Receipt{}, err
 	}
-	position, failedAt, err := sendCommit(bounded, conn.Conn().PgConn(), ready, e)
+	sending, sent := context.WithTimeout(context.WithoutCancel(ctx), commitPatience+time.Duration(e.bytes>>20)*time.Second)
+	defer sent()
+	position, failedAt, err := sendCommit(sending, conn.Conn().PgConn(), ready, e)
 	if err == nil {
 		receipt := Receipt{
 			TransactionID: tx.ID, State: pending.StateApplied, CommitLSN: position.String(), Changes: draft.changes,
@@ -170,7 +173,7 @@ func (d *Direct) commit(ctx context.Context, req Request, draft draft) (Receipt,
 	case errors.As(err, &pg) && pg.Code == "23505" && pg.ConstraintName == IdempotencyKey:
 		// Another request with the key was faster, perhaps the first attempt of this
 		// one, whose answer was lost.
-		found, err := findKey(bounded, db.New(d.config.Pool), req, pending.StateApplied)
+		found, err := findKey(sending, db.New(d.config.Pool), req, pending.StateApplied)
 		if err != nil {
 			return Receipt{}, d.failed(ctx, draft, err)
 		}

@@ -180,8 +180,15 @@ func (l *Link) sendFlush(ctx context.Context, p *pgconn.Pipeline, first int64, g
 				}
 				send(p, guard)
 			}
-			for _, m := range item.encoded.messages {
+			for k, m := range item.encoded.messages {
 				send(p, m)
+				// After an error the server skips what follows up to the next Sync and looks
+				// all the while like one whose client is gone: main would end it before a
+				// large transaction has gone through a slow line, every time it is sent. In
+				// segments of its own each message shows that the line lives.
+				if item.Large() && k < len(item.encoded.messages)-1 {
+					p.SendPipelineSync()
+				}
 			}
 			l.control(p, release)
 			l.control(p, savepoint)
@@ -250,8 +257,7 @@ func (l *Link) readGroup(p *pgconn.Pipeline, group []*Item) (GroupAnswer, error)
 		if len(item.Earlier) > 0 {
 			guards = 1
 		}
-		n := before + guards + len(item.encoded.messages) + 2
-		_, _, failed, err, lost := readSegment(p, n)
+		failed, err, lost := readItem(p, item, before+guards)
 		if lost != nil {
 			return g, fmt.Errorf("transaction %s: %w", item.ID, lost)
 		}
@@ -276,6 +282,37 @@ func (l *Link) readGroup(p *pgconn.Pipeline, group []*Item) (GroupAnswer, error)
 	}
 	g.Committed = true
 	return g, nil
+}
+
+// readItem reads the answers to one item: of the before statements that precede its
+// messages, the messages, and the two that renew its savepoint. failed is the index
+// of the first statement that failed, -1 for none; what fails after it fails because
+// of it.
+func readItem(p *pgconn.Pipeline, item *Item, before int) (failed int, err, lost error) {
+	n := before + len(item.encoded.messages) + 2
+	if !item.Large() {
+		_, _, failed, err, lost = readSegment(p, n)
+		return failed, err, lost
+	}
+	failed = -1
+	for done := 0; done < n; {
+		segment := 1
+		switch {
+		case done == 0:
+			segment = before + 1
+		case done == n-3:
+			segment = 3
+		}
+		_, _, at, segmentErr, lost := readSegment(p, segment)
+		if lost != nil {
+			return failed, err, lost
+		}
+		if at >= 0 && failed < 0 {
+			failed, err = done+at, segmentErr
+		}
+		done += segment
+	}
+	return failed, err, nil
 }
 
 // judge says what an error means for the transaction in whose segment it came.

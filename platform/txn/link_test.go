@@ -345,7 +345,10 @@ func TestLargeTransactionTravelsInSlices(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	l, claim := connect(t, s, s.LinkConfig(), 1)
+	config := s.LinkConfig()
+	line, url := txntest.Line(t, config.URL)
+	config.URL = url
+	l, claim := connect(t, s, config, 1)
 	items := prepare(t, l, transactions(t, s)...)
 	if !items[0].Large() || items[0].Bytes() < rows*100 {
 		t.Fatalf("the item has %d bytes", items[0].Bytes())
@@ -355,9 +358,13 @@ func TestLargeTransactionTravelsInSlices(t *testing.T) {
 			t.Errorf("a message of %d bytes", size)
 		}
 	}
+	before := line.Passed(sandbox.Inbound)
 	answer, err := l.Flush(ctx, claim.Batch+1, [][]*txn.Item{items})
 	if err != nil || answer.Groups[0].Items[0].Outcome != txn.Applied {
 		t.Fatalf("flush: %+v, %v", answer, err)
+	}
+	if back := line.Passed(sandbox.Inbound) - before; back > 100_000 {
+		t.Errorf("%d bytes came back for %d sent", back, items[0].Bytes())
 	}
 	var notes, entries int
 	var body string
@@ -366,6 +373,74 @@ func TestLargeTransactionTravelsInSlices(t *testing.T) {
 	}
 	if notes != rows || entries != rows || body != many.Bodies[4999] {
 		t.Errorf("%d notes, %d entries in the ledger, body %q", notes, entries, body)
+	}
+}
+
+// A large transaction whose answer was lost is sent again and found, over a line on
+// which that takes long: meanwhile main must not take the processor for one whose
+// client is gone, or it would end it every time, and nothing of it comes back.
+func TestLargeTransactionIsFoundAgainOverASlowLine(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	ctx := sandboxtest.Context(t)
+	many := txntest.Many{CreatedAt: time.Now().UTC().Truncate(time.Microsecond)}
+	for range 4000 {
+		many.IDs = append(many.IDs, uuid.New())
+		many.Bodies = append(many.Bodies, strings.Repeat("b", 100))
+	}
+	if _, err := s.Buffered.Write(ctx, txntest.Request("write-many"), func(_ context.Context, tx *txn.Builder) error {
+		tx.Add(many)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	first, claim := connect(t, s, s.LinkConfig(), 1)
+	answer, err := first.Flush(ctx, claim.Batch+1, [][]*txn.Item{prepare(t, first, transactions(t, s)...)})
+	if err != nil || answer.Groups[0].Items[0].Outcome != txn.Applied {
+		t.Fatalf("the first flush: %+v, %v", answer, err)
+	}
+
+	config := s.LinkConfig()
+	line, url := txntest.Line(t, config.URL)
+	config.URL = url
+	second, claim := connect(t, s, config, 2)
+	items := prepare(t, second, transactions(t, s)...)
+	kbps := float64(items[0].Bytes()) * 8 / 1000 / 5 // five seconds for all of it
+	if err := line.Apply(sandbox.Change{BandwidthKbps: &kbps}); err != nil {
+		t.Fatal(err)
+	}
+	before := line.Passed(sandbox.Inbound)
+	stop := make(chan struct{})
+	longest := make(chan float64)
+	go func() {
+		var most float64
+		for {
+			var stalled float64
+			if err := s.PrimaryPool.QueryRow(ctx, `SELECT coalesce(max(extract(epoch FROM clock_timestamp() - state_change)), 0)::float8 FROM pg_stat_activity
+WHERE datname = current_database() AND application_name LIKE $1 AND state = 'active' AND wait_event = 'ClientRead'`, txn.ProcessorPrefix+"%").Scan(&stalled); err != nil {
+				t.Error(err)
+			}
+			most = max(most, stalled)
+			select {
+			case <-stop:
+				longest <- most
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}()
+	began := time.Now()
+	answer, err = second.Flush(ctx, claim.Batch+1, [][]*txn.Item{items})
+	took := time.Since(began)
+	close(stop)
+	if most := <-longest; most > 2 || took < 3*time.Second {
+		t.Errorf("main saw it stalled for %.1f s of the %.1f s that it took", most, took.Seconds())
+	}
+	if err != nil || answer.Groups[0].Items[0].Outcome != txn.Applied {
+		t.Fatalf("the second flush: %+v, %v", answer, err)
+	}
+	if back := line.Passed(sandbox.Inbound) - before; back > 100_000 {
+		t.Errorf("%d bytes came back for %d sent", back, items[0].Bytes())
 	}
 }
 

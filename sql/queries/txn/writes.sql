@@ -5,12 +5,14 @@ INSERT INTO applied_transaction (id, site, seq, outcome, operation, actor, idemp
 VALUES (@id, @site, @seq, 'applied', @operation, @actor, @idempotency_key, @request_digest, @accepted_at, @applied_at, @changes);
 
 -- SetLedgerSlice begins the changes of a large transaction, which travel in slices.
+-- Its answer is one truth value: set_config alone would send everything back.
 -- name: SetLedgerSlice :exec
-SELECT set_config('opsdb.changes', @slice::text, true);
+SELECT set_config('opsdb.changes', @slice::text, true) IS NOT NULL AS kept;
 
--- AppendLedgerSlice adds to the changes of a large transaction.
+-- AppendLedgerSlice adds to the changes of a large transaction, and like
+-- SetLedgerSlice sends nothing of them back.
 -- name: AppendLedgerSlice :exec
-SELECT set_config('opsdb.changes', current_setting('opsdb.changes') || @slice::text, true);
+SELECT set_config('opsdb.changes', current_setting('opsdb.changes') || @slice::text, true) IS NOT NULL AS kept;
 
 -- CompleteLedgerEntry gives the ledger's row of a large transaction its changes.
 -- name: CompleteLedgerEntry :exec

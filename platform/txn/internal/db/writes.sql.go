@@ -14,10 +14,11 @@ import (
 )
 
 const appendLedgerSlice = `-- name: AppendLedgerSlice :exec
-SELECT set_config('opsdb.changes', current_setting('opsdb.changes') || $1::text, true)
+SELECT set_config('opsdb.changes', current_setting('opsdb.changes') || $1::text, true) IS NOT NULL AS kept
 `
 
-// AppendLedgerSlice adds to the changes of a large transaction.
+// AppendLedgerSlice adds to the changes of a large transaction, and like
+// SetLedgerSlice sends nothing of them back.
 func (q *Queries) AppendLedgerSlice(ctx context.Context, slice string) error {
 	_, err := q.db.Exec(ctx, appendLedgerSlice, slice)
 	return err
@@ -214,10 +215,11 @@ func (q *Queries) RequireEarlier(ctx context.Context, arg RequireEarlierParams) 
 }
 
 const setLedgerSlice = `-- name: SetLedgerSlice :exec
-SELECT set_config('opsdb.changes', $1::text, true)
+SELECT set_config('opsdb.changes', $1::text, true) IS NOT NULL AS kept
 `
 
 // SetLedgerSlice begins the changes of a large transaction, which travel in slices.
+// Its answer is one truth value: set_config alone would send everything back.
 func (q *Queries) SetLedgerSlice(ctx context.Context, slice string) error {
 	_, err := q.db.Exec(ctx, setLedgerSlice, slice)
 	return err
