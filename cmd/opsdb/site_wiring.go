@@ -236,7 +236,7 @@ func (s *site) router() (*api.Router, error) {
 	router, err := api.New(api.Options{
 		Site: c.SiteName, Version: apiVersion, Authenticator: auth.NewAuthenticator(credentials), Problems: s.problems, Logger: s.log,
 		Observe: func(a api.Answered) { s.metrics.Answered(a.Operation, a.Method, a.Status, a.Took) },
-		Metrics: s.metrics.Handler(), RequestTimeout: c.RequestTimeout, RateLimit: float64(c.RateLimit),
+		Metrics: s.metrics.Handler(), RequestTimeout: c.RequestTimeout, LSNTimeout: c.LSNTimeout, Replayed: s.buffer.Replayed, RateLimit: float64(c.RateLimit),
 		Origins: c.CORSOrigins, TrustedProxies: c.TrustedProxies,
 	})
 	if err != nil {

@@ -42,18 +42,22 @@ const (
 // Options is what the API has to know of the process it runs in. The zero value
 // gives a document, and a router that refuses every credential.
 type Options struct {
-	Site           string            // short name, the header X-Site
-	Version        string            // of the product, in the document
-	Authenticator  Authenticator     // checks credentials
-	Problems       *problem.Catalog  // nil: the common kinds only
-	Logger         *slog.Logger      // nil: the default one
-	Observe        func(Answered)    // told of each answer, for metrics; may be nil
-	Metrics        http.Handler      // what GET /metrics answers; nil: no such operation
-	RequestTimeout time.Duration     // 0 = 30 s; waits add to it, streams have none
-	RateLimit      float64           // requests a second and credential; 0 = no limit
-	Origins        []string          // of browsers that may call (CORS)
-	TrustedProxies []string          // whose X-Forwarded-For counts: addresses or CIDRs
-	Describe       map[string]string // tag -> description, for the document
+	Site           string           // short name, the header X-Site
+	Version        string           // of the product, in the document
+	Authenticator  Authenticator    // checks credentials
+	Problems       *problem.Catalog // nil: the common kinds only
+	Logger         *slog.Logger     // nil: the default one
+	Observe        func(Answered)   // told of each answer, for metrics; may be nil
+	Metrics        http.Handler     // what GET /metrics answers; nil: no such operation
+	RequestTimeout time.Duration    // 0 = 30 s; waits add to it, streams have none
+	RateLimit      float64          // requests a second and credential; 0 = no limit
+	Origins        []string         // of browsers that may call (CORS)
+	TrustedProxies []string         // whose X-Forwarded-For counts: addresses or CIDRs
+	LSNTimeout     time.Duration    // how long a read waits for its X-Min-LSN at most; 0 = 30 s
+	// Replayed waits until the site shows a position, `<timeline>:<X/Y>`; it returns
+	// timeline-changed for one that cannot be compared. nil: X-Min-LSN is refused.
+	Replayed func(ctx context.Context, position string) error
+	Describe map[string]string // tag -> description, for the document
 }
 
 // Answered is one finished request.
@@ -95,6 +99,9 @@ func New(opts Options) (*Router, error) {
 	}
 	if opts.RequestTimeout == 0 {
 		opts.RequestTimeout = 30 * time.Second
+	}
+	if opts.LSNTimeout == 0 {
+		opts.LSNTimeout = 30 * time.Second
 	}
 	if opts.Version == "" {
 		opts.Version = "dev"

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -115,10 +116,37 @@ type Read struct {
 // OverlayOptional reports whether the client takes an answer without pending writes.
 func (r Read) OverlayOptional() bool { return r.Overlay == "optional" }
 
+// minLSN is the position a read waits for, "" for none.
+func (rt *route) minLSN(req *http.Request) string {
+	if !rt.headers["X-Min-Lsn"] {
+		return ""
+	}
+	return req.Header.Get("X-Min-LSN")
+}
+
+// waitForReplay holds a read with X-Min-LSN until the site shows that position.
+func (r *Router) waitForReplay(ctx context.Context, rt *route, st *state) error {
+	position := rt.minLSN(st.request)
+	if position == "" {
+		return nil
+	}
+	if r.opts.Replayed == nil {
+		return problem.Invalid.Field("header.X-Min-LSN", position, "this server does not know how far its database has replayed")
+	}
+	limited, cancel := context.WithTimeout(ctx, r.opts.LSNTimeout)
+	defer cancel()
+	err := r.opts.Replayed(limited, position)
+	var known *problem.Problem
+	if err != nil && limited.Err() != nil && ctx.Err() == nil && !errors.As(err, &known) {
+		return problem.NotReplicatedInTime.New("this site had not replayed %s within %s", position, r.opts.LSNTimeout)
+	}
+	return err
+}
+
 // ReadAt are the headers that tell from where an answer was read; outputs embed it.
 type ReadAt struct {
 	ReplayLSN string `header:"X-Replay-LSN" doc:"How far the answering database had replayed the primary's log, <timeline>:<X/Y>."`
-	Overlay   string `header:"X-Overlay" doc:"unavailable: pending writes are missing from this answer."`
+	Overlay   string `header:"X-Overlay" doc:"What is missing from this answer. unavailable: the pending writes, for they cannot be read. pending-only: everything but the pending writes, for the replica cannot be read."`
 }
 
 // SetOverlayUnavailable marks an answer that lacks pending writes.

@@ -69,6 +69,9 @@ func (r *Router) describe(rt *route) {
 	if hasMatch {
 		statuses = append(statuses, 412)
 	}
+	if rt.headers["X-Min-Lsn"] {
+		statuses = append(statuses, 409, 504)
+	}
 	delete(op.Responses, "default")
 	for code, response := range op.Responses {
 		if code == "304" {

@@ -54,6 +54,9 @@ func (r *Router) enter(rt *route) func(huma.Context, func(huma.Context)) {
 			return
 		}
 		limit := r.opts.RequestTimeout + preferredWait(req)
+		if rt.minLSN(req) != "" {
+			limit += r.opts.LSNTimeout
+		}
 		timed, cancel := context.WithTimeout(ctx.Context(), limit)
 		defer cancel()
 		next(huma.WithContext(ctx, timed))

@@ -22,7 +22,8 @@ type Config struct {
 	// unconfirmed or waited for, 100 ms. With nothing to wait for it is ten times
 	// that.
 	Interval time.Duration
-	// NoLSN leaves the positions of the log out; commit numbers are still read.
+	// NoLSN leaves the positions of the log out while nobody waits for one; commit
+	// numbers are still read.
 	NoLSN bool
 	// Unconfirmed says whether a commit of the site has not been seen on the replica
 	// yet. It is asked before each look; nil means never.
@@ -50,6 +51,8 @@ type Replica struct {
 	// Sent where the primary's log stood when it last said so. Sent is 0 without a
 	// running connection to the primary, or without the right to see it.
 	Replayed, Received, Sent LSN
+	// Timeline is the one the replica follows; 0 when it was not asked.
+	Timeline uint32
 	// LagBytes is how much of the log known to exist is not replayed.
 	LagBytes int64
 	// Lag is how old the newest replayed transaction is, 0 when nothing is known to
@@ -70,7 +73,7 @@ type Tracker struct {
 	last    Replica
 	err     error
 	flushed LSN
-	waiters map[chan struct{}]LSN
+	waiters map[*waiter]struct{}
 }
 
 // New makes a Tracker that does nothing until it is started.
@@ -81,7 +84,7 @@ func New(config Config) *Tracker {
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
-	return &Tracker{config: config, wake: make(chan struct{}, 1), waiters: map[chan struct{}]LSN{}}
+	return &Tracker{config: config, wake: make(chan struct{}, 1), waiters: map[*waiter]struct{}{}}
 }
 
 // Start begins to look at the replica until Stop. It is called once.
@@ -121,26 +124,62 @@ func (t *Tracker) Last() (Replica, error) {
 	return t.last, t.err
 }
 
-// Wait returns as soon as the replica has replayed up to at, or the context's
-// error.
-func (t *Tracker) Wait(ctx context.Context, at LSN) error {
-	t.mu.Lock()
-	if t.last.Replayed >= at && t.err == nil && !t.last.At.IsZero() {
-		t.mu.Unlock()
-		return nil
+// OtherTimelineError says that a position lies on another timeline than the one
+// the replica follows, so that the two cannot be compared.
+type OtherTimelineError struct {
+	Wanted   Position
+	Timeline uint32
+}
+
+// Error implements error.
+func (e *OtherTimelineError) Error() string {
+	return fmt.Sprintf("%s is not on timeline %d, which the replica follows", e.Wanted, e.Timeline)
+}
+
+// waiter is one call of Wait.
+type waiter struct {
+	at    Position
+	since time.Time
+	woken chan error // has room for the one answer
+}
+
+// judge answers the waiter when a look decides: it was begun at the time given.
+func (w *waiter) judge(r Replica, began time.Time) bool {
+	same := w.at.Timeline == 0 || r.Timeline == 0 || w.at.Timeline == r.Timeline
+	switch {
+	case same && r.Replayed >= w.at.LSN:
+		w.woken <- nil
+	case !same && began.After(w.since):
+		// Only a look from after the question: an older one may not know yet that
+		// the replica follows a new primary.
+		w.woken <- &OtherTimelineError{Wanted: w.at, Timeline: r.Timeline}
+	default:
+		return false
 	}
-	woken := make(chan struct{})
-	t.waiters[woken] = at
+	return true
+}
+
+// Wait returns as soon as the replica has replayed up to at, an
+// *OtherTimelineError when it follows another timeline, or the context's error. A
+// timeline of 0 is any.
+func (t *Tracker) Wait(ctx context.Context, at Position) error {
+	w := &waiter{at: at, since: time.Now(), woken: make(chan error, 1)}
+	t.mu.Lock()
+	if t.err == nil && !t.last.At.IsZero() && w.judge(t.last, time.Time{}) {
+		t.mu.Unlock()
+		return <-w.woken
+	}
+	t.waiters[w] = struct{}{}
 	t.mu.Unlock()
 	defer func() {
 		t.mu.Lock()
-		delete(t.waiters, woken)
+		delete(t.waiters, w)
 		t.mu.Unlock()
 	}()
 	t.nudge()
 	select {
-	case <-woken:
-		return nil
+	case err := <-w.woken:
+		return err
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for the replica to replay %s: %w", at, context.Cause(ctx))
 	}
@@ -199,6 +238,11 @@ func (t *Tracker) wanted() bool {
 	if t.config.Unconfirmed != nil && t.config.Unconfirmed() {
 		return true
 	}
+	return t.Waited()
+}
+
+// Waited says whether anybody waits for a position.
+func (t *Tracker) Waited() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.waiters) > 0
@@ -212,9 +256,10 @@ func (t *Tracker) look(ctx context.Context) error {
 	if t.config.Before != nil {
 		before = t.config.Before()
 	}
+	began := time.Now()
 	r, err := t.ask(bounded)
 	if err == nil {
-		t.keep(r)
+		t.keep(r, began)
 		if t.config.Seen != nil {
 			if err = t.config.Seen(ctx, before, r); err != nil {
 				err = fmt.Errorf("telling what the replica shows: %w", err)
@@ -238,7 +283,7 @@ func (t *Tracker) look(ctx context.Context) error {
 
 func (t *Tracker) ask(ctx context.Context) (Replica, error) {
 	q := db.New(t.config.Pool)
-	if t.config.NoLSN {
+	if t.config.NoLSN && !t.Waited() {
 		row, err := q.GetReplicaBatch(ctx, t.config.Site)
 		if err != nil {
 			return Replica{}, fmt.Errorf("looking at the replica: %w", err)
@@ -249,7 +294,7 @@ func (t *Tracker) ask(ctx context.Context) (Replica, error) {
 	if err != nil {
 		return Replica{}, fmt.Errorf("looking at the replica: %w", err)
 	}
-	r := Replica{At: time.Now(), Batch: row.Batch, LastSeq: row.LastSeq, InRecovery: row.InRecovery}
+	r := Replica{At: time.Now(), Batch: row.Batch, LastSeq: row.LastSeq, InRecovery: row.InRecovery, Timeline: uint32(row.Timeline)}
 	for _, part := range []struct {
 		to   *LSN
 		text string
@@ -269,15 +314,14 @@ func (t *Tracker) ask(ctx context.Context) (Replica, error) {
 	return r, nil
 }
 
-// keep stores a look and wakes those whose position it has reached.
-func (t *Tracker) keep(r Replica) {
+// keep stores a look, begun at the time given, and wakes those it answers.
+func (t *Tracker) keep(r Replica, began time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.last = r
-	for woken, at := range t.waiters {
-		if r.Replayed >= at {
-			delete(t.waiters, woken)
-			close(woken)
+	for w := range t.waiters {
+		if w.judge(r, began) {
+			delete(t.waiters, w)
 		}
 	}
 }

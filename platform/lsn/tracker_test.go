@@ -53,7 +53,7 @@ func TestTrackerConfirmsCommitsAndWakesWaiters(t *testing.T) {
 	tracker.Flushed(at)
 	short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
 	defer cancel()
-	if err := tracker.Wait(short, at); !errors.Is(err, context.DeadlineExceeded) {
+	if err := tracker.Wait(short, lsn.Position{LSN: at}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("waiting for what is not replayed: %v", err)
 	}
 	sandboxtest.Eventually(t, 5*time.Second, "the lag to be noticed", func() bool {
@@ -61,8 +61,12 @@ func TestTrackerConfirmsCommitsAndWakesWaiters(t *testing.T) {
 		return err == nil && r.LagBytes > 0 && r.Batch == 0
 	})
 	pair.ResumeReplay(t)
-	if err := tracker.Wait(ctx, at); err != nil {
+	if err := tracker.Wait(ctx, lsn.Position{Timeline: 1, LSN: at}); err != nil {
 		t.Fatal(err)
+	}
+	var other *lsn.OtherTimelineError
+	if err := tracker.Wait(ctx, lsn.Position{Timeline: 2, LSN: at}); !errors.As(err, &other) || other.Timeline != 1 {
+		t.Errorf("waiting for a position of another timeline: %v", err)
 	}
 	sandboxtest.Eventually(t, 5*time.Second, "the commit to be confirmed", func() bool { return seen.Load() == 7 })
 	r, err := tracker.Last()

@@ -2,6 +2,7 @@ package pending
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -17,7 +18,8 @@ func (s *Snapshot) begin(ctx context.Context, conn *pgxpool.Conn, site string) e
 	if err != nil {
 		return err
 	}
-	s.Batch, s.LastSeq, s.ReplayLSN = head.Batch, head.LastSeq, head.Lsn
+	s.Batch, s.LastSeq = head.Batch, head.LastSeq
+	s.ReplayLSN = strconv.FormatInt(head.Timeline, 10) + ":" + head.Lsn
 	return nil
 }
 

@@ -30,7 +30,8 @@ type Snapshot struct {
 	View View
 	// Batch and LastSeq are the site's row in this snapshot.
 	Batch, LastSeq int64
-	// ReplayLSN is how far the replica had replayed, empty at main.
+	// ReplayLSN is how far the database had replayed, `<timeline>:<X/Y>`; at main
+	// it is the primary's own position.
 	ReplayLSN string
 	// OverlayUnavailable is set when the pending rows could not be read and the
 	// request wanted the replica alone.
