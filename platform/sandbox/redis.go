@@ -28,9 +28,10 @@ type Redis struct {
 // URL is the redis:// URL of database 0, with the password.
 func (r *Redis) URL() string { return r.DatabaseURL(0) }
 
-// DatabaseURL is the redis:// URL of database n, below RedisDatabases.
+// DatabaseURL is the redis:// URL of database n, below RedisDatabases. It names the
+// user: given a password alone, redis-cli 7.0 sends an empty user name, and is refused.
 func (r *Redis) DatabaseURL(n int) string {
-	return fmt.Sprintf("redis://:%s@127.0.0.1:%d/%d", r.password, r.Port, n)
+	return fmt.Sprintf("redis://default:%s@127.0.0.1:%d/%d", r.password, r.Port, n)
 }
 
 // Flush empties database n.
