@@ -38,8 +38,9 @@ type pathKey struct {
 	path      string
 }
 
-// checkFiles refuses what no database is needed for: paths that leave their
-// directory, times that run backwards, and files that occur twice in the body.
+// checkFiles refuses what no database is needed for: names, paths and checksums that
+// are none, times that run backwards, and files that occur twice in the body. It
+// writes checksums in lower case.
 func checkFiles(files []RawDataFileCreate, at place) error {
 	var wrong faults
 	paths := make(map[pathKey]int, len(files))
@@ -49,6 +50,13 @@ func checkFiles(files []RawDataFileCreate, at place) error {
 		if message := pathFault(f.RelativePath); message != "" {
 			wrong.add(at(n, "relative_path"), f.RelativePath, message)
 		}
+		if message := nameFault(f.Name); message != "" {
+			wrong.add(at(n, "name"), f.Name, message)
+		}
+		if message := checksumFault(f.ChecksumAlgorithm, f.Checksum); message != "" {
+			wrong.add(at(n, "checksum"), f.Checksum, message)
+		}
+		f.Checksum = strings.ToLower(f.Checksum)
 		if f.StartTime != nil && f.EndTime != nil && f.EndTime.Before(*f.StartTime) {
 			wrong.add(at(n, "end_time"), *f.EndTime, "it is before start_time")
 		}
@@ -67,22 +75,6 @@ func checkFiles(files []RawDataFileCreate, at place) error {
 		}
 	}
 	return wrong.problem()
-}
-
-// maxIndexed is how many bytes of a text an index of the database takes.
-const maxIndexed = 2048
-
-// pathFault says what is wrong with a path below a data location, or "".
-func pathFault(path string) string {
-	switch {
-	case len(path) > maxIndexed:
-		return fmt.Sprintf("it has %d bytes, the limit is %d", len(path), maxIndexed)
-	case strings.HasPrefix(path, "/"):
-		return "it is absolute; a path is relative to its data location"
-	case slices.Contains(strings.Split(path, "/"), ".."):
-		return "it leaves its data location"
-	}
-	return ""
 }
 
 // buildFiles puts together the steps that register files, in the order of the body.

@@ -44,12 +44,12 @@ type RawDataFileCreate struct {
 	ID                 *uuid.UUID `json:"id,omitempty" doc:"Made by the client; absent: made here."`
 	ExecutedObsUnitID  uuid.UUID  `json:"executed_obs_unit_id" doc:"The execution it was written in, whatever its status."`
 	InstrumentModuleID int64      `json:"instrument_module_id" doc:"The module that wrote it."`
-	Name               string     `json:"name" minLength:"1" maxLength:"2048" doc:"The file's name."`
-	RelativePath       string     `json:"relative_path" minLength:"1" maxLength:"2048" doc:"Its path below the module's data location, at most 2048 bytes; unique in its execution."`
+	Name               string     `json:"name" minLength:"1" maxLength:"2048" doc:"The file's name: one segment of a path, at most 2048 bytes."`
+	RelativePath       string     `json:"relative_path" minLength:"1" maxLength:"2048" doc:"Its path below the module's data location, such as 17841/a.g3: no empty, . or .. segment, no backslash, at most 2048 bytes; unique in its execution."`
 	FileType           string     `json:"file_type" enum:"g3,fits,hdf5,other" doc:"The format of its contents."`
 	SizeBytes          int64      `json:"size_bytes" minimum:"0" doc:"Its size in bytes."`
 	ChecksumAlgorithm  string     `json:"checksum_algorithm" enum:"xxh64,sha256" doc:"How the checksum was made."`
-	Checksum           string     `json:"checksum" minLength:"1" maxLength:"200" doc:"The checksum of its contents."`
+	Checksum           string     `json:"checksum" minLength:"16" maxLength:"64" doc:"The checksum of its contents: hexadecimal, 16 digits for xxh64, 64 for sha256; kept in lower case."`
 	StartTime          *time.Time `json:"start_time,omitempty" doc:"The time of its first sample."`
 	EndTime            *time.Time `json:"end_time,omitempty" doc:"The time of its last sample."`
 	DataLocationID     *int64     `json:"data_location_id,omitempty" doc:"Where it lies, at relative_path; its physical copy is recorded with it."`
@@ -67,7 +67,7 @@ type RawDataPackageCreate struct {
 	ID                 *uuid.UUID      `json:"id,omitempty" doc:"Made by the client; absent: made here."`
 	ExecutedObsUnitID  uuid.UUID       `json:"executed_obs_unit_id" doc:"The execution whose files it holds."`
 	InstrumentModuleID int64           `json:"instrument_module_id" doc:"The module whose files it holds."`
-	Name               *string         `json:"name,omitempty" minLength:"1" maxLength:"2048" doc:"Its name, unique; absent: made of obs unit, start, module and a number."`
+	Name               *string         `json:"name,omitempty" minLength:"1" maxLength:"2048" doc:"Its name, one segment of a path, unique; absent: made of obs unit, start, module and a number."`
 	RelativePath       *string         `json:"relative_path,omitempty" minLength:"1" maxLength:"2048" doc:"Its path below a data location; absent: the name."`
 	FileIDs            []uuid.UUID     `json:"file_ids,omitempty" doc:"Its files; absent: all files of the execution and module that are in no package."`
 	Metadata           json.RawMessage `json:"metadata,omitempty" doc:"What else is known of it; free JSON."`
@@ -77,6 +77,6 @@ type RawDataPackageCreate struct {
 type RawDataPackageFinalize struct {
 	SizeBytes         int64       `json:"size_bytes" minimum:"0" doc:"The size of the package in bytes."`
 	ChecksumAlgorithm string      `json:"checksum_algorithm" enum:"xxh64,sha256" doc:"How the checksum was made."`
-	Checksum          string      `json:"checksum" minLength:"1" maxLength:"200" doc:"The checksum of the package."`
+	Checksum          string      `json:"checksum" minLength:"16" maxLength:"64" doc:"The checksum of the package: hexadecimal, 16 digits for xxh64, 64 for sha256; kept in lower case."`
 	FileIDs           []uuid.UUID `json:"file_ids,omitempty" doc:"Files to add to it; those it has already may be among them."`
 }

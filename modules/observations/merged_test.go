@@ -72,7 +72,7 @@ func TestReadsAreTheSameBeforeAndAfterReplication(t *testing.T) {
 		t.Errorf("files at once: got %v", got)
 	}
 	pack := at.post("/raw_data_package", object{"executed_obs_unit_id": execution, "instrument_module_id": mod, "file_ids": files[:18]}).want(201).id()
-	at.put("/raw_data_package/"+pack+"/finalize", object{"size_bytes": 4096, "checksum_algorithm": "xxh64", "checksum": "00ff", "file_ids": files[18:19]}).want(200)
+	at.put("/raw_data_package/"+pack+"/finalize", object{"size_bytes": 4096, "checksum_algorithm": "xxh64", "checksum": "00ff00ff00ff00ff", "file_ids": files[18:19]}).want(200)
 	at.put("/executed_obs_units/"+execution+"/finish", object{"status": "completed", "pwv_mm": 0.7, "end_time": "2026-08-01T11:29:00Z"}).want(200)
 	at.do(http.MethodPatch, "/executed_obs_units/"+execution, `{"comment": "clear sky"}`).want(200)
 
@@ -263,7 +263,7 @@ func TestObservingGoesOnWithoutAReplica(t *testing.T) {
 	if got := at.get("/raw_data_package/" + pack.id()).want(200).list("files"); len(got) != 3 {
 		t.Errorf("the package's files: %d", len(got))
 	}
-	at.put("/raw_data_package/"+pack.id()+"/finalize", object{"size_bytes": 1, "checksum_algorithm": "xxh64", "checksum": "x"}).want(200)
+	at.put("/raw_data_package/"+pack.id()+"/finalize", object{"size_bytes": 1, "checksum_algorithm": "xxh64", "checksum": "00ff00ff00ff00ff"}).want(200)
 	at.put("/executed_obs_units/"+id+"/finish", object{"status": "completed"}).want(200)
 	at.put("/executed_obs_units/"+id+"/finish", object{"status": "completed"}).wantProblem(409, "observation-not-running")
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -114,8 +115,10 @@ func (m *Module) createPackage(ctx context.Context, in *createPackageInput) (*cr
 // checkPackage refuses what no database is needed for.
 func checkPackage(body *RawDataPackageCreate) error {
 	var wrong faults
-	if body.Name != nil && len(*body.Name) > maxIndexed {
-		wrong.add("body.name", *body.Name, fmt.Sprintf("it has %d bytes, the limit is %d", len(*body.Name), maxIndexed))
+	if body.Name != nil {
+		if message := nameFault(*body.Name); message != "" {
+			wrong.add("body.name", *body.Name, message)
+		}
 	}
 	if body.RelativePath != nil {
 		if message := pathFault(*body.RelativePath); message != "" {
@@ -126,6 +129,10 @@ func checkPackage(body *RawDataPackageCreate) error {
 }
 
 func (m *Module) finalizePackage(ctx context.Context, in *finalizePackageInput) (*packageOutput, error) {
+	if message := checksumFault(in.Body.ChecksumAlgorithm, in.Body.Checksum); message != "" {
+		return nil, problem.Invalid.Field("body.checksum", in.Body.Checksum, "%s", message)
+	}
+	in.Body.Checksum = strings.ToLower(in.Body.Checksum)
 	var f *found[db.RawDataPackage]
 	receipt, err := m.write(ctx, in.Write, func(ctx context.Context, tx *txn.Builder) (err error) {
 		f, err = m.buildFinalize(ctx, tx, in.ID, version{in.IfMatch}, &in.Body)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -261,12 +262,17 @@ func (m *Module) namePackage(ctx context.Context, s *pending.Snapshot, step *Cre
 }
 
 // packageName is the default name of a package, such as
-// OrionA-280_20260715T112000Z_Mod280_001.tar. It has no slash, for it is the
+// OrionA-280_20260715T112000Z_Mod280_001.tar. It is one segment, for it is the
 // package's default path too.
 func packageName(unit string, start time.Time, module, execution string, sequence int32) string {
 	parts := []string{unit, start.UTC().Format("20060102T150405Z"), module, execution}
 	parts = slices.DeleteFunc(parts, func(part string) bool { return part == "" })
-	name := strings.ReplaceAll(strings.Join(parts, "_"), "/", "-")
+	name := strings.Map(func(r rune) rune {
+		if r == '/' || r == '\\' || unicode.IsControl(r) {
+			return '-'
+		}
+		return r
+	}, strings.Join(parts, "_"))
 	return fmt.Sprintf("%s_%03d.tar", name, sequence)
 }
 

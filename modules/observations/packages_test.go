@@ -132,10 +132,10 @@ func TestFinalizeCompletesOnce(t *testing.T) {
 		files := at.register(execution, mod, "a", 4, 1000)
 		a := at.post("/raw_data_package", object{"executed_obs_unit_id": execution, "instrument_module_id": mod, "file_ids": files[:2]})
 		pack := a.want(201)
-		body := object{"size_bytes": 2048, "checksum_algorithm": "sha256", "checksum": "abc", "file_ids": files[1:]}
+		body := object{"size_bytes": 2048, "checksum_algorithm": "sha256", "checksum": strings.Repeat("aBc0", 16), "file_ids": files[1:]}
 		at.put("/raw_data_package/"+pack.id()+"/finalize", body, "If-Match", `"other.tag"`).wantProblem(412, "version-mismatch")
 		done := at.put("/raw_data_package/"+pack.id()+"/finalize", body, "If-Match", a.header.Get("ETag"), "Idempotency-Key", "f").want(200)
-		want := object{"status": "completed", "state": "waiting", "size_bytes": 2048.0, "checksum": "abc", "file_count": 4.0, "version": 2.0, "name": pack["name"]}
+		want := object{"status": "completed", "state": "waiting", "size_bytes": 2048.0, "checksum": strings.Repeat("abc0", 16), "file_count": 4.0, "version": 2.0, "name": pack["name"]}
 		for name, value := range want {
 			if diff := cmp.Diff(value, done[name]); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", name, diff)
@@ -145,7 +145,7 @@ func TestFinalizeCompletesOnce(t *testing.T) {
 		if got := len(detail.list("files")); got != 4 {
 			t.Errorf("files: got %d", got)
 		}
-		at.put("/raw_data_package/"+pack.id()+"/finalize", object{"size_bytes": 1, "checksum_algorithm": "sha256", "checksum": "x"}).wantProblem(409, "package-not-open")
+		at.put("/raw_data_package/"+pack.id()+"/finalize", object{"size_bytes": 1, "checksum_algorithm": "xxh64", "checksum": "00ff00ff00ff00ff"}).wantProblem(409, "package-not-open")
 		if diff := cmp.Diff(done, at.put("/raw_data_package/"+pack.id()+"/finalize", body, "If-Match", a.header.Get("ETag"), "Idempotency-Key", "f").want(200)); diff != "" {
 			t.Errorf("repeat (-first +again):\n%s", diff)
 		}

@@ -1,0 +1,51 @@
+package observations_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// TestFilesAreCheckedAtTheDoor: what a record says of a file is one path, one name and
+// one checksum, wherever it is written.
+func TestFilesAreCheckedAtTheDoor(t *testing.T) {
+	both(t, func(t *testing.T, s *sites, at *site) {
+		mod := module(t, s, "Mod280")
+		execution := at.start(unit(t, s), nil).id()
+		pack := object{"executed_obs_unit_id": execution, "instrument_module_id": mod}
+		open := at.post("/raw_data_package", pack).want(201).id()
+		sum := object{"size_bytes": 1, "checksum_algorithm": "xxh64", "checksum": "00ff00ff00ff00ff"}
+		long := strings.Repeat("é", 1024) + "a"
+		for member, values := range map[string][]string{
+			"relative_path": {"a//b", "/a", "a/", "./a", "a/./b", "..", "a/../b", `a\b`, "a\nb", "a\u0085b", "\x7f", long},
+			"name":          {".", "..", "a/b", "/", "a/", `a\b`, "a\tb", long},
+			"checksum":      {"00ff00ff00ff00f", "00ff00ff00ff00ff0", "00ff00ff00ff00fg", "0x00ff00ff00ff00", strings.Repeat("0", 64)},
+		} {
+			for _, value := range values {
+				if member == "checksum" {
+					at.put("/raw_data_package/"+open+"/finalize", with(sum, member, value)).wantProblem(422, "invalid", "body."+member)
+				} else {
+					at.post("/raw_data_package", with(pack, member, value)).wantProblem(422, "invalid", "body."+member)
+				}
+				wrong := with(file(execution, mod, "x"), member, value)
+				at.post("/raw_data_files", wrong).wantProblem(422, "invalid", "body."+member)
+				at.post("/raw_data_files/bulk", []object{file(execution, mod, "y"), wrong}).wantProblem(422, "invalid", "body[1]."+member)
+			}
+		}
+		sha := with(file(execution, mod, "x"), "checksum_algorithm", "sha256")
+		at.post("/raw_data_files", sha).wantProblem(422, "invalid", "body.checksum")
+
+		// In both cases, spelled in one; and what is odd but possible stays possible.
+		upper := with(file(execution, mod, "...a b/ü…/.x"), "checksum", "00FF00FF00FF00FF")
+		if got := at.post("/raw_data_files", upper).want(201); got.text("checksum") != "00ff00ff00ff00ff" || got.text("relative_path") != "...a b/ü…/.x" {
+			t.Errorf("single: %v", got)
+		}
+		result := at.post("/raw_data_files/bulk", []object{with(sha, "checksum", strings.Repeat("AB", 32))}).want(201)
+		if got := at.get(fmt.Sprint("/raw_data_files/", result["ids"].([]any)[0])).want(200).text("checksum"); got != strings.Repeat("ab", 32) {
+			t.Errorf("bulk: %s", got)
+		}
+		if got := at.put("/raw_data_package/"+open+"/finalize", with(sum, "checksum", "00FF00FF00FF00FF")).want(200).text("checksum"); got != "00ff00ff00ff00ff" {
+			t.Errorf("finalize: %s", got)
+		}
+	})
+}
