@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+
+	"github.com/opsdb/opsdb/platform/problem"
 )
 
 // What is refused at the door, before a write can be buffered: nobody could correct
@@ -82,4 +84,13 @@ func freeFault(free json.RawMessage) string {
 		return fmt.Sprintf("it has %d bytes of JSON, the limit is %d", len(free), maxFree)
 	}
 	return ""
+}
+
+// checkFree refuses free JSON that is too large. A merge patch is checked before and
+// after it is merged: neither may be what a slow line has to carry.
+func checkFree(location string, free json.RawMessage) error {
+	if message := freeFault(free); message != "" {
+		return problem.Invalid.Field(location, nil, "%s", message)
+	}
+	return nil
 }

@@ -49,3 +49,22 @@ func TestFilesAreCheckedAtTheDoor(t *testing.T) {
 		}
 	})
 }
+
+// TestFreeJSONIsBounded: a row with more of it cannot cross a slow line in time.
+func TestFreeJSONIsBounded(t *testing.T) {
+	both(t, func(t *testing.T, s *sites, at *site) {
+		free := func(bytes int) object { return object{"a": strings.Repeat("x", bytes-len(`{"a":""}`))} }
+		most, more := free(256<<10), free(256<<10+1)
+		planned := unit(t, s)
+		at.post("/executed_obs_units/start", object{"obs_unit_id": planned, "conditions": more}).wantProblem(422, "invalid", "body.conditions")
+		path := "/executed_obs_units/" + at.start(planned, object{"conditions": most}).id()
+		at.do("PATCH", path, object{"conditions": more}).wantProblem(422, "invalid", "body.conditions")
+		at.do("PATCH", path, object{"conditions": object{"b": 1}}).wantProblem(422, "invalid", "body.conditions")
+		at.do("PATCH", path, object{"conditions": most}).want(200)
+		at.put(path+"/finish", object{"status": "completed", "conditions": more}).wantProblem(422, "invalid", "body.conditions")
+		at.put(path+"/finish", object{"status": "completed", "conditions": most}).want(200)
+		pack := object{"executed_obs_unit_id": strings.TrimPrefix(path, "/executed_obs_units/"), "instrument_module_id": module(t, s, "Mod280")}
+		at.post("/raw_data_package", with(pack, "metadata", more)).wantProblem(422, "invalid", "body.metadata")
+		at.post("/raw_data_package", with(pack, "metadata", most)).want(201)
+	})
+}

@@ -141,6 +141,9 @@ func (m *Module) buildPatch(ctx context.Context, tx *txn.Builder, id uuid.UUID, 
 		if step.Conditions, err = mergePatch(f.row.Conditions, body.Conditions.Value); err != nil {
 			return nil, err
 		}
+		if err := checkFree("body.conditions", step.Conditions); err != nil {
+			return nil, err
+		}
 	}
 	if f.whole {
 		step.SetVersion, step.Version = true, next(f.row.Version)

@@ -18,7 +18,7 @@ type ExecutedObsUnitStart struct {
 	ModuleConfigurationIDs []int64         `json:"module_configuration_ids,omitempty" maxItems:"1000" doc:"The module configurations that take part."`
 	AzimuthRangeID         *int64          `json:"azimuth_range_id,omitempty" doc:"The azimuth range of the unit that is scanned."`
 	PreScheduledSlotID     *int64          `json:"pre_scheduled_slot_id,omitempty" doc:"The slot it was scheduled in."`
-	Conditions             json.RawMessage `json:"conditions,omitempty" doc:"What is known of the conditions; free JSON."`
+	Conditions             json.RawMessage `json:"conditions,omitempty" doc:"What is known of the conditions; free JSON of at most 256 KiB."`
 	Comment                *string         `json:"comment,omitempty" maxLength:"20000" doc:"What the observer has to say."`
 }
 
@@ -29,14 +29,14 @@ type ExecutedObsUnitFinish struct {
 	MeanAzimuthDeg   *float64        `json:"mean_azimuth_deg,omitempty" minimum:"-360" maximum:"360" doc:"Mean azimuth, degrees, north through east; absent: unchanged."`
 	MeanElevationDeg *float64        `json:"mean_elevation_deg,omitempty" minimum:"-90" maximum:"90" doc:"Mean elevation, degrees; absent: unchanged."`
 	PwvMm            *float64        `json:"pwv_mm,omitempty" minimum:"0" doc:"Precipitable water vapour, mm; absent: unchanged."`
-	Conditions       json.RawMessage `json:"conditions,omitempty" doc:"Takes the place of the conditions; absent: unchanged."`
+	Conditions       json.RawMessage `json:"conditions,omitempty" doc:"Takes the place of the conditions, at most 256 KiB of JSON; absent: unchanged."`
 	Comment          *string         `json:"comment,omitempty" maxLength:"20000" doc:"Takes the place of the comment; absent: unchanged."`
 }
 
 // ExecutedObsUnitPatch is the body that changes an execution, a JSON merge patch.
 type ExecutedObsUnitPatch struct {
 	Comment    api.Optional[string]          `json:"comment,omitzero" maxLength:"20000" doc:"The comment; null clears it."`
-	Conditions api.Optional[json.RawMessage] `json:"conditions,omitzero" doc:"Merged into the conditions member by member; null clears them."`
+	Conditions api.Optional[json.RawMessage] `json:"conditions,omitzero" doc:"Merged into the conditions member by member, at most 256 KiB of JSON in the end; null clears them."`
 }
 
 // RawDataFileCreate is the body that registers a file.
@@ -70,7 +70,7 @@ type RawDataPackageCreate struct {
 	Name               *string         `json:"name,omitempty" minLength:"1" maxLength:"2048" doc:"Its name, one segment of a path, unique; absent: made of obs unit, start, module and a number."`
 	RelativePath       *string         `json:"relative_path,omitempty" minLength:"1" maxLength:"2048" doc:"Its path below a data location; absent: the name."`
 	FileIDs            []uuid.UUID     `json:"file_ids,omitempty" doc:"Its files; absent: all files of the execution and module that are in no package."`
-	Metadata           json.RawMessage `json:"metadata,omitempty" doc:"What else is known of it; free JSON."`
+	Metadata           json.RawMessage `json:"metadata,omitempty" doc:"What else is known of it; free JSON of at most 256 KiB."`
 }
 
 // RawDataPackageFinalize is the body that completes a package.

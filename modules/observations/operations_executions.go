@@ -146,6 +146,9 @@ func (m *Module) start(ctx context.Context, in *startInput) (*startOutput, error
 			return nil, err
 		}
 	}
+	if err := checkFree("body.conditions", in.Body.Conditions); err != nil {
+		return nil, err
+	}
 	receipt, err := m.write(ctx, in.Write, func(ctx context.Context, tx *txn.Builder) error {
 		return m.buildStart(ctx, tx, &in.Body)
 	})
@@ -162,6 +165,9 @@ func (m *Module) start(ctx context.Context, in *startInput) (*startOutput, error
 }
 
 func (m *Module) finish(ctx context.Context, in *finishInput) (*executionOutput, error) {
+	if err := checkFree("body.conditions", in.Body.Conditions); err != nil {
+		return nil, err
+	}
 	var f *found[db.GetExecutedObsUnitRow]
 	receipt, err := m.write(ctx, in.Write, func(ctx context.Context, tx *txn.Builder) (err error) {
 		f, err = m.buildFinish(ctx, tx, in.ID.UUID, version{in.IfMatch}, &in.Body)
@@ -174,6 +180,9 @@ func (m *Module) finish(ctx context.Context, in *finishInput) (*executionOutput,
 }
 
 func (m *Module) patch(ctx context.Context, in *patchInput) (*executionOutput, error) {
+	if err := checkFree("body.conditions", in.Body.Conditions.Value); err != nil {
+		return nil, err
+	}
 	var f *found[db.GetExecutedObsUnitRow]
 	receipt, err := m.write(ctx, in.Write, func(ctx context.Context, tx *txn.Builder) (err error) {
 		f, err = m.buildPatch(ctx, tx, in.ID.UUID, version{in.IfMatch}, &in.Body)

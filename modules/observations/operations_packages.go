@@ -125,6 +125,9 @@ func checkPackage(body *RawDataPackageCreate) error {
 			wrong.add("body.relative_path", *body.RelativePath, message)
 		}
 	}
+	if message := freeFault(body.Metadata); message != "" {
+		wrong.add("body.metadata", nil, message)
+	}
 	return wrong.problem()
 }
 
