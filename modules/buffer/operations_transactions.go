@@ -47,14 +47,20 @@ type Requeued struct {
 	Requeued int `json:"requeued" doc:"How many transactions went back: the dead letters and all they block."`
 }
 
-type requeuedOutput struct{ Body Requeued }
+type requeuedOutput struct {
+	api.Repeat
+	Body Requeued
+}
 
 // Draining says whether the site's buffer is drained.
 type Draining struct {
 	Paused bool `json:"paused" doc:"Whether draining is paused; accepting goes on."`
 }
 
-type drainingOutput struct{ Body Draining }
+type drainingOutput struct {
+	api.Repeat
+	Body Draining
+}
 
 func (m *Module) registerTransactions(r *api.Router) {
 	tags := []string{"operations", "buffer"}
@@ -72,7 +78,7 @@ func (m *Module) registerTransactions(r *api.Router) {
 		ID: "get-buffered-transaction", Method: http.MethodGet, Path: "/buffer/transactions/{id}", Permission: "read:buffer", Tags: tags,
 		Summary: "One transaction that is not replicated yet, with its steps", Problems: []*problem.Kind{NoBufferHere},
 	}, m.getBuffered)
-	repeat := "Repeating it has no further effect, so an `Idempotency-Key` is accepted and not needed."
+	repeat := "The `Idempotency-Key` is kept in the site's Redis for 30 days and counts at this site only; it is lost with that Redis. Refusals are not kept."
 	api.Register(r, api.Op{
 		ID: "retry-transaction", Method: http.MethodPost, Path: "/buffer/transactions/{id}/retry", Permission: "manage:buffer", Tags: tags, Status: http.StatusAccepted,
 		Summary:     "Try a dead letter again, with all it blocks",
@@ -86,11 +92,11 @@ func (m *Module) registerTransactions(r *api.Router) {
 	api.Register(r, api.Op{
 		ID: "pause-buffer", Method: http.MethodPost, Path: "/buffer/pause", Permission: "manage:buffer", Tags: tags,
 		Summary: "Stop draining", Description: "Accepting goes on. It holds for all processes of the site and survives restarts. " + repeat, Problems: []*problem.Kind{NoBufferHere},
-	}, func(ctx context.Context, _ *writeInput) (*drainingOutput, error) { return m.setPaused(ctx, true) })
+	}, func(ctx context.Context, in *writeInput) (*drainingOutput, error) { return m.setPaused(ctx, in.Write, true) })
 	api.Register(r, api.Op{
 		ID: "resume-buffer", Method: http.MethodPost, Path: "/buffer/resume", Permission: "manage:buffer", Tags: tags,
 		Summary: "Go on draining", Description: repeat, Problems: []*problem.Kind{NoBufferHere},
-	}, func(ctx context.Context, _ *writeInput) (*drainingOutput, error) { return m.setPaused(ctx, false) })
+	}, func(ctx context.Context, in *writeInput) (*drainingOutput, error) { return m.setPaused(ctx, in.Write, false) })
 }
 
 // getTransaction waits if it is asked to, and shows the transaction.
@@ -333,51 +339,4 @@ func (m *Module) find(ctx context.Context, id uuid.UUID) (*pending.Tx, pending.V
 		return nil, view, problem.NotFound.Field("path.id", id.String(), "no such transaction is pending; GET /transactions/{id} tells what became of it")
 	}
 	return tx, view, nil
-}
-
-func (m *Module) retryOne(ctx context.Context, in *retryInput) (*requeuedOutput, error) {
-	tx, _, err := m.find(ctx, in.ID)
-	if err != nil {
-		return nil, err
-	}
-	return m.retry(ctx, tx.Seq)
-}
-
-func (m *Module) retryAll(ctx context.Context, _ *writeInput) (*requeuedOutput, error) {
-	if m.main() {
-		return nil, noBufferHere()
-	}
-	return m.retry(ctx)
-}
-
-func (m *Module) retry(ctx context.Context, seqs ...int64) (*requeuedOutput, error) {
-	again, err := m.config.Store.Retry(ctx, seqs...)
-	if err != nil {
-		return nil, err
-	}
-	m.record(ctx, "dead letters were put back into the buffer", "transactions", len(again))
-	return &requeuedOutput{Body: Requeued{Requeued: len(again)}}, nil
-}
-
-func (m *Module) setPaused(ctx context.Context, paused bool) (*drainingOutput, error) {
-	if m.main() {
-		return nil, noBufferHere()
-	}
-	set := m.config.Store.Resume
-	if paused {
-		set = m.config.Store.Pause
-	}
-	if err := set(ctx); err != nil {
-		return nil, err
-	}
-	m.record(ctx, "draining was switched", "paused", paused)
-	return &drainingOutput{Body: Draining{Paused: paused}}, nil
-}
-
-// record logs what an operator has done.
-func (m *Module) record(ctx context.Context, what string, args ...any) {
-	if p, ok := api.PrincipalFrom(ctx); ok {
-		args = append(args, "actor", p.Actor())
-	}
-	m.log.InfoContext(ctx, what, args...)
 }

@@ -102,11 +102,17 @@ func preferredWait(req *http.Request) time.Duration {
 type Written struct {
 	TransactionID string `header:"X-Transaction-Id" doc:"The transaction of a buffered write; GET /transactions/{id} tells what became of it."`
 	CommitLSN     string `header:"X-Commit-LSN" doc:"Where the write lies in the primary's log, <timeline>:<X/Y>; good for X-Min-LSN."`
-	Replayed      string `header:"Idempotency-Replayed" doc:"true when this repeats the answer to an earlier request with the same key."`
+	Repeat
+}
+
+// Repeat is the header of an answer that an Idempotency-Key can bring back;
+// outputs of writes without a transaction embed it alone.
+type Repeat struct {
+	Replayed string `header:"Idempotency-Replayed" doc:"true when this repeats the answer to an earlier request with the same key."`
 }
 
 // SetReplayed marks the answer as a repeat of an earlier one.
-func (w *Written) SetReplayed(replayed bool) {
+func (w *Repeat) SetReplayed(replayed bool) {
 	w.Replayed = ""
 	if replayed {
 		w.Replayed = "true"

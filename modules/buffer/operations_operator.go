@@ -1,0 +1,95 @@
+package buffer
+
+import (
+	"context"
+
+	"github.com/opsdb/opsdb/platform/api"
+	"github.com/opsdb/opsdb/platform/pending"
+)
+
+// operatorRequest is what makes a request of an operator safe to repeat; false
+// when it has no key.
+func operatorRequest(ctx context.Context, in api.Write) (pending.OperatorRequest, bool) {
+	r := in.Request(ctx)
+	return pending.OperatorRequest{Actor: r.Actor, Key: r.Key, Digest: r.Digest}, r.Key != ""
+}
+
+func (m *Module) retryOne(ctx context.Context, in *retryInput) (*requeuedOutput, error) {
+	if request, keyed := operatorRequest(ctx, in.Write); keyed && !m.main() {
+		// First of all: what was retried may have replicated and be gone by now.
+		n, repeated, err := m.config.Store.Operated(ctx, request)
+		if err != nil || repeated {
+			return requeued(n, repeated), err
+		}
+	}
+	tx, _, err := m.find(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return m.retry(ctx, in.Write, tx.Seq)
+}
+
+func (m *Module) retryAll(ctx context.Context, in *writeInput) (*requeuedOutput, error) {
+	if m.main() {
+		return nil, noBufferHere()
+	}
+	return m.retry(ctx, in.Write)
+}
+
+func (m *Module) retry(ctx context.Context, in api.Write, seqs ...int64) (*requeuedOutput, error) {
+	var n int
+	var repeated bool
+	var err error
+	if request, keyed := operatorRequest(ctx, in); keyed {
+		n, repeated, err = m.config.Store.RetryOnce(ctx, request, seqs...)
+	} else {
+		var again []int64
+		again, err = m.config.Store.Retry(ctx, seqs...)
+		n = len(again)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !repeated {
+		m.record(ctx, "dead letters were put back into the buffer", "transactions", n)
+	}
+	return requeued(n, repeated), nil
+}
+
+func requeued(n int, repeated bool) *requeuedOutput {
+	out := &requeuedOutput{Body: Requeued{Requeued: n}}
+	out.SetReplayed(repeated)
+	return out
+}
+
+func (m *Module) setPaused(ctx context.Context, in api.Write, paused bool) (*drainingOutput, error) {
+	if m.main() {
+		return nil, noBufferHere()
+	}
+	var repeated bool
+	var err error
+	if request, keyed := operatorRequest(ctx, in); keyed {
+		repeated, err = m.config.Store.PauseOnce(ctx, request, paused)
+	} else if paused {
+		err = m.config.Store.Pause(ctx)
+	} else {
+		err = m.config.Store.Resume(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !repeated {
+		m.record(ctx, "draining was switched", "paused", paused)
+	}
+	out := &drainingOutput{Body: Draining{Paused: paused}}
+	out.SetReplayed(repeated)
+	return out, nil
+}
+
+// record logs what an operator has done.
+func (m *Module) record(ctx context.Context, what string, args ...any) {
+	if p, ok := api.PrincipalFrom(ctx); ok {
+		args = append(args, "actor", p.Actor())
+	}
+	m.log.InfoContext(ctx, what, args...)
+}
