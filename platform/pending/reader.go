@@ -85,12 +85,22 @@ func NewReader(pool *pgxpool.Pool, store *Store, site string, l Limits) *Reader 
 	return &Reader{pool: pool, store: store, site: site, limits: l}
 }
 
-type overlayOptional struct{}
+type (
+	overlayOptional struct{}
+	unbuffered      struct{}
+)
 
 // WithOverlayOptional lets reads go on without the pending rows when Redis
 // cannot be reached, for requests with X-Overlay: optional.
 func WithOverlayOptional(ctx context.Context) context.Context {
 	return context.WithValue(ctx, overlayOptional{}, true)
+}
+
+// WithoutBuffer is for reads of nothing but tables that are never buffered: Redis
+// is not asked, so whether it answers does not matter. The snapshot is still not
+// older than what this process knows the replica to have shown.
+func WithoutBuffer(ctx context.Context) context.Context {
+	return context.WithValue(ctx, unbuffered{}, true)
 }
 
 // Read gives fn everything this site has acknowledged before Read was called.
@@ -141,6 +151,9 @@ func (r *Reader) Read(ctx context.Context, fn func(ctx context.Context, s *Snaps
 func (r *Reader) catchUp(ctx context.Context) (view View, without bool, err error) {
 	if r.store == nil {
 		return View{}, false, nil
+	}
+	if ctx.Value(unbuffered{}) != nil {
+		return r.store.Current(), false, nil
 	}
 	view, err = r.store.CatchUp(ctx)
 	if err != nil && ctx.Value(overlayOptional{}) != nil && errors.Is(err, problem.PendingUnavailable) {

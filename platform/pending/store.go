@@ -65,6 +65,7 @@ type Store struct {
 
 	sharing sharing
 	follows *follower
+	forget  func() error      // ends the remembering of a silent Redis
 	names   map[string]string // of the one exchange that runs
 	status  atomic.Pointer[Status]
 }
@@ -117,11 +118,14 @@ func Open(ctx context.Context, client *rdb.Client, o Options) (*Store, error) {
 		s.log.WarnContext(ctx, "the buffer cannot be read yet", "site", o.Site, "error", err)
 	}
 	s.follows = s.follow()
+	// A Redis that hangs costs one request its time limit, and the others nothing:
+	// reads and writes are refused at once until it answers.
+	s.forget = client.FailFast(s.followed)
 	return s, nil
 }
 
 // Close ends the following. Views taken before stay usable.
-func (s *Store) Close() error { return s.follows.stop() }
+func (s *Store) Close() error { return errors.Join(s.forget(), s.follows.stop()) }
 
 // Site is the short name of the site.
 func (s *Store) Site() string { return s.opts.Site }

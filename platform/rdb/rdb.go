@@ -41,8 +41,9 @@ type Options struct {
 // connection. It is safe for concurrent use; Close ends it.
 type Client struct {
 	*redis.Client
-	opts  *redis.Options
-	first atomic.Pointer[func(context.Context, *redis.Conn) error]
+	opts    *redis.Options
+	silence *silence
+	first   atomic.Pointer[func(context.Context, *redis.Conn) error]
 }
 
 func init() {
@@ -83,9 +84,9 @@ func Open(o Options) (*Client, error) {
 	}
 	r.ClientName = o.Name
 	r.ContextTimeoutEnabled = true
-	// One repetition hides a connection that died while idle. More would only
-	// delay the answer of a server that is down.
-	r.MaxRetries, r.MinRetryBackoff, r.MaxRetryBackoff = 1, 2*time.Millisecond, 20*time.Millisecond
+	// The library would repeat a command that ran into its limit as well, and the
+	// caller would wait twice: repetitions are the hook's (see silence).
+	r.MaxRetries = -1
 	r.DialerRetries = 1
 	r.DisableIdentity = true
 	r.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
@@ -93,7 +94,7 @@ func Open(o Options) (*Client, error) {
 }
 
 func open(r *redis.Options) *Client {
-	c := &Client{}
+	c := &Client{silence: &silence{}}
 	r.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
 		if f := c.first.Load(); f != nil {
 			return (*f)(ctx, conn)
@@ -102,6 +103,7 @@ func open(r *redis.Options) *Client {
 	}
 	c.opts = r
 	c.Client = redis.NewClient(r)
+	c.AddHook(c.silence)
 	return c
 }
 
@@ -131,7 +133,8 @@ func Unreachable(err error) bool {
 	}
 	var n net.Error
 	return errors.As(err, &n) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
-		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, redis.ErrPoolTimeout) || redis.IsLoadingError(err)
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, ErrSilent) ||
+		redis.IsLoadingError(err)
 }
 
 // Full reports whether err says that the server has no room for a write: its

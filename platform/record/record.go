@@ -58,7 +58,7 @@ func Each[Row, Item any](show func(Row) Item) func(context.Context, *pending.Sna
 // Answer reads one page, and the total when it is asked for, from one snapshot.
 func (l List[Row, Item]) Answer(ctx context.Context, reader Reader, in api.List) (*api.PageOutput[Item], error) {
 	var out *api.PageOutput[Item]
-	err := reader.Read(pending.WithOverlayOptional(ctx), func(ctx context.Context, s *pending.Snapshot) error {
+	err := reader.Read(pending.WithoutBuffer(ctx), func(ctx context.Context, s *pending.Snapshot) error {
 		if l.Check != nil {
 			if err := l.Check(ctx, s.DB); err != nil {
 				return err
@@ -120,7 +120,7 @@ type Output[T any] struct {
 
 // One reads one record and gives it its version. get returns a problem, by way of Found, when it is not there.
 func One[Item any](ctx context.Context, reader Reader, in api.IfNoneMatch, get func(ctx context.Context, s *pending.Snapshot) (Item, error)) (*Output[Item], error) {
-	return answer(pending.WithOverlayOptional(ctx), reader, in, get)
+	return answer(pending.WithoutBuffer(ctx), reader, in, get)
 }
 
 // Merged is One for a record that is made of pending rows as well: without them it is refused, unless the client takes
