@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -175,8 +174,14 @@ func TestStartRefusesUnknownParents(t *testing.T) {
 		at.post("/executed_obs_units/start", object{"obs_unit_id": unit(t, s), "comment": "a\x00b"}).wantProblem(422, "invalid", "body.comment")
 		at.get("/executed_obs_units/42").wantProblem(422, "invalid", "path.id")
 		at.put("/executed_obs_units/42/finish", object{"status": "failed"}).wantProblem(422, "invalid", "path.id")
-		if body := string(at.get("/executed_obs_units/42").body); !strings.Contains(body, "/obs_unit/{id}/executed_obs_units") {
-			t.Errorf("the problem does not name the other list: %s", body)
+		for id, message := range map[string]string{
+			"42": "an execution has a UUID, an obs unit's executions are at /obs_unit/{id}/executed_obs_units",
+			"x":  "must be a UUID of 36 characters, with hyphens",
+		} {
+			errors := at.get("/executed_obs_units/" + id).wantProblem(422, "invalid", "path.id").list("errors")
+			if len(errors) != 1 || errors[0].text("message") != message {
+				t.Errorf("%s: got %v, want %q", id, errors, message)
+			}
 		}
 		at.get("/executed_obs_units/"+uuid.NewString()).wantProblem(404, "not-found", "path.id")
 		at.get("/obs_unit/99999999/executed_obs_units").wantProblem(404, "not-found", "path.id")

@@ -2,6 +2,7 @@ package observations
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 
@@ -55,9 +56,9 @@ func (id *executionID) UnmarshalText(text []byte) error {
 		return nil
 	}
 	if _, err := strconv.ParseInt(string(text), 10, 64); err == nil {
-		return problem.Invalid.New("executions have a UUID; the executions of obs unit %s are at /obs_unit/%s/executed_obs_units (/obs_unit/{id}/executed_obs_units)", text, text)
+		return errors.New("an execution has a UUID, an obs unit's executions are at /obs_unit/{id}/executed_obs_units")
 	}
-	return problem.Invalid.New("expected a UUID")
+	return errors.New("must be a UUID of 36 characters, with hyphens")
 }
 
 // Schema implements huma.SchemaProvider.

@@ -117,5 +117,23 @@ func addError(p *problem.Problem, err error) {
 	if location == "body" {
 		value = nil
 	}
+	message = plain(message)
+	for _, f := range p.Errors {
+		if message == notUUID && f.Location == location && f.Message == message {
+			return // its length and its form are one fault
+		}
+	}
 	p.AddField(location, value, "%s", message)
+}
+
+// plain gives a message of huma's the words of this package. What reads a parameter
+// says itself what is wrong with it.
+func plain(message string) string {
+	message = strings.TrimPrefix(message, "invalid value: ")
+	for _, form := range []string{"expected string to be RFC 4122 uuid", "expected string to be a UUID", "invalid UUID", "invalid urn prefix"} {
+		if strings.HasPrefix(message, form) {
+			return notUUID
+		}
+	}
+	return message
 }

@@ -267,7 +267,7 @@ func parseNumber(s string) (any, string) {
 func parseUUID(s string) (any, string) {
 	id, err := uuid.Parse(s)
 	if err != nil || len(s) != 36 {
-		return nil, "must be a UUID"
+		return nil, notUUID
 	}
 	return id, ""
 }

@@ -48,6 +48,9 @@ type Op struct {
 	Order Order
 	// Produces is the media type of an answer that is not JSON (Raw outputs).
 	Produces string
+	// SameBody are error statuses that are answered with the output instead of a
+	// problem: a health check tells what is wrong in full.
+	SameBody []int
 	// NoIdempotency lets a write do without an Idempotency-Key: logins and the
 	// like, which write nothing that a repeat could double.
 	NoIdempotency bool
@@ -149,7 +152,49 @@ func checkOp[I any](op *Op) error {
 	case op.Critical && !write:
 		return fmt.Errorf("only a write can be critical")
 	}
+	if hidden := hiddenParameters(reflect.TypeFor[I]()); hidden != "" {
+		return fmt.Errorf("its input embeds %s, which is not exported: its parameters would stay empty", hidden)
+	}
 	return nil
+}
+
+// hiddenParameters names an unexported struct with parameters that an input embeds.
+// huma passes over it without a word, in the document and in requests.
+func hiddenParameters(t reflect.Type) string {
+	if t.Kind() != reflect.Struct {
+		return ""
+	}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		inner := f.Type
+		for inner.Kind() == reflect.Pointer {
+			inner = inner.Elem()
+		}
+		if !f.Anonymous || inner.Kind() != reflect.Struct {
+			continue
+		}
+		if !f.IsExported() && hasParameters(inner) {
+			return inner.String()
+		}
+		if hidden := hiddenParameters(inner); hidden != "" {
+			return hidden
+		}
+	}
+	return ""
+}
+
+func hasParameters(t reflect.Type) bool {
+	for _, f := range reflect.VisibleFields(t) {
+		for _, tag := range []string{"path", "query", "header", "cookie", "form"} {
+			if _, there := f.Tag.Lookup(tag); there {
+				return true
+			}
+		}
+		if f.Name == "Body" || f.Name == "RawBody" {
+			return true
+		}
+	}
+	return false
 }
 
 func hasField[I any](name string) bool {

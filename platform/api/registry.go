@@ -61,9 +61,7 @@ func (g *registry) Schema(t reflect.Type, allowRef bool, hint string) *huma.Sche
 	}
 	switch base {
 	case uuidType:
-		s := &huma.Schema{Type: huma.TypeString, Format: "uuid", Nullable: pointer}
-		s.PrecomputeMessages()
-		return s
+		return uuidSchema(pointer)
 	case rawType:
 		// Free JSON. A pointer to it, or a nullable tag, says that null is possible.
 		s := &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true, Nullable: pointer}
@@ -96,6 +94,19 @@ func (g *registry) Schema(t reflect.Type, allowRef bool, hint string) *huma.Sche
 		return &huma.Schema{Ref: schemaPrefix + name}
 	}
 	return g.schemas[name]
+}
+
+// notUUID is what the API says of text that is no UUID, wherever it stands.
+const notUUID = "must be a UUID of 36 characters, with hyphens"
+
+// uuidSchema describes a UUID in its one form: the format takes URNs, braces and bare
+// digits too. The pattern that refuses them is compiled and then taken out again, for
+// generated clients would apply it to a value that is no text any more.
+func uuidSchema(nullable bool) *huma.Schema {
+	s := &huma.Schema{Type: huma.TypeString, Format: "uuid", Nullable: nullable, Pattern: `^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`, PatternDescription: "a UUID"}
+	s.PrecomputeMessages()
+	s.Pattern, s.PatternDescription = "", ""
+	return s
 }
 
 // named reports whether a type gets a schema of its own in the components.
