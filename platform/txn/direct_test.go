@@ -68,7 +68,7 @@ func TestCommitPositionCoversTheCommit(t *testing.T) {
 		if err != nil || position.Timeline != 1 {
 			t.Fatalf("position %q: %v", receipt.CommitLSN, err)
 		}
-		if err := tracker.Wait(sandboxtest.Context(t), position.LSN); err != nil {
+		if err := tracker.Wait(sandboxtest.Context(t), position); err != nil {
 			t.Fatal(err)
 		}
 		if _, ok := txntest.Bodies(t, s.ReplicaPool)[id]; !ok {

@@ -74,9 +74,8 @@ var own = func() []string {
 	q := db.New(&r)
 	for _, err := range []error{
 		q.InsertLedgerEntry(ctx, db.InsertLedgerEntryParams{}),
-		q.SetLedgerSlice(ctx, ""),
-		q.AppendLedgerSlice(ctx, ""),
-		q.CompleteLedgerEntry(ctx, uuid.Nil),
+		q.KeepLedgerSlice(ctx, db.KeepLedgerSliceParams{}),
+		q.CompleteLedgerEntry(ctx, db.CompleteLedgerEntryParams{}),
 		q.LiftBatch(ctx, db.LiftBatchParams{}),
 		q.RequireEarlier(ctx, db.RequireEarlierParams{}),
 		q.Heartbeat(ctx, db.HeartbeatParams{}),
@@ -211,17 +210,16 @@ func (s *statements) encode(ctx context.Context, catalog *Catalog, tx *pending.T
 	// together: appending to the row itself would rewrite it once a slice.
 	for i, piece := range entries {
 		m, err := s.of(func(q *db.Queries) error {
-			if i == 0 {
-				return q.SetLedgerSlice(ctx, piece)
-			}
-			return q.AppendLedgerSlice(ctx, piece)
+			return q.KeepLedgerSlice(ctx, db.KeepLedgerSliceParams{N: int32(i + 1), Slice: piece})
 		})
 		if err != nil {
 			return nil, fmt.Errorf("encoding the ledger's row: %w", err)
 		}
 		e.add(m, nil)
 	}
-	m, err = s.of(func(q *db.Queries) error { return q.CompleteLedgerEntry(ctx, tx.ID) })
+	m, err = s.of(func(q *db.Queries) error {
+		return q.CompleteLedgerEntry(ctx, db.CompleteLedgerEntryParams{ID: tx.ID, Slices: int32(len(entries))})
+	})
 	if err != nil {
 		return nil, fmt.Errorf("encoding the ledger's row: %w", err)
 	}

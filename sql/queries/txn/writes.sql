@@ -4,21 +4,22 @@
 INSERT INTO applied_transaction (id, site, seq, outcome, operation, actor, idempotency_key, request_digest, accepted_at, applied_at, changes)
 VALUES (@id, @site, @seq, 'applied', @operation, @actor, @idempotency_key, @request_digest, @accepted_at, @applied_at, @changes);
 
--- SetLedgerSlice begins the changes of a large transaction, which travel in slices.
--- Its answer is one truth value: set_config alone would send everything back.
--- name: SetLedgerSlice :exec
-SELECT set_config('opsdb.changes', @slice::text, true) IS NOT NULL AS kept;
+-- KeepLedgerSlice keeps the n-th slice of a large transaction's changes in the session
+-- until the transaction ends. Its answer is one truth value: set_config alone would
+-- send the slice back.
+-- name: KeepLedgerSlice :exec
+SELECT set_config('opsdb.changes_' || @n::integer, @slice::text, true) IS NOT NULL AS kept;
 
--- AppendLedgerSlice adds to the changes of a large transaction, and like
--- SetLedgerSlice sends nothing of them back.
--- name: AppendLedgerSlice :exec
-SELECT set_config('opsdb.changes', current_setting('opsdb.changes') || @slice::text, true) IS NOT NULL AS kept;
-
--- CompleteLedgerEntry gives the ledger's row of a large transaction its changes.
+-- CompleteLedgerEntry gives the ledger's row of a large transaction its changes: the
+-- slices 1 to n, put together once. Appending one to the other would copy everything
+-- once a slice.
 -- name: CompleteLedgerEntry :exec
 WITH changed AS (
     UPDATE applied_transaction
-    SET changes = current_setting('opsdb.changes')::jsonb
+    SET changes = (
+        SELECT string_agg(current_setting('opsdb.changes_' || i), '' ORDER BY i)
+        FROM generate_series(1, @slices::integer) AS i
+    )::jsonb
     WHERE id = @id
     RETURNING id
 )

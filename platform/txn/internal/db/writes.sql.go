@@ -13,17 +13,6 @@ import (
 	"github.com/google/uuid"
 )
 
-const appendLedgerSlice = `-- name: AppendLedgerSlice :exec
-SELECT set_config('opsdb.changes', current_setting('opsdb.changes') || $1::text, true) IS NOT NULL AS kept
-`
-
-// AppendLedgerSlice adds to the changes of a large transaction, and like
-// SetLedgerSlice sends nothing of them back.
-func (q *Queries) AppendLedgerSlice(ctx context.Context, slice string) error {
-	_, err := q.db.Exec(ctx, appendLedgerSlice, slice)
-	return err
-}
-
 const claimSite = `-- name: ClaimSite :one
 UPDATE site_status SET epoch = $1
 WHERE site = $2 AND epoch < $1
@@ -53,16 +42,26 @@ func (q *Queries) ClaimSite(ctx context.Context, arg ClaimSiteParams) (ClaimSite
 const completeLedgerEntry = `-- name: CompleteLedgerEntry :exec
 WITH changed AS (
     UPDATE applied_transaction
-    SET changes = current_setting('opsdb.changes')::jsonb
-    WHERE id = $1
+    SET changes = (
+        SELECT string_agg(current_setting('opsdb.changes_' || i), '' ORDER BY i)
+        FROM generate_series(1, $1::integer) AS i
+    )::jsonb
+    WHERE id = $2
     RETURNING id
 )
 SELECT must_change(count(*)) FROM changed
 `
 
-// CompleteLedgerEntry gives the ledger's row of a large transaction its changes.
-func (q *Queries) CompleteLedgerEntry(ctx context.Context, id uuid.UUID) error {
-	_, err := q.db.Exec(ctx, completeLedgerEntry, id)
+type CompleteLedgerEntryParams struct {
+	Slices int32     `json:"slices"`
+	ID     uuid.UUID `json:"id"`
+}
+
+// CompleteLedgerEntry gives the ledger's row of a large transaction its changes: the
+// slices 1 to n, put together once. Appending one to the other would copy everything
+// once a slice.
+func (q *Queries) CompleteLedgerEntry(ctx context.Context, arg CompleteLedgerEntryParams) error {
+	_, err := q.db.Exec(ctx, completeLedgerEntry, arg.Slices, arg.ID)
 	return err
 }
 
@@ -160,6 +159,23 @@ func (q *Queries) InsertLedgerEntry(ctx context.Context, arg InsertLedgerEntryPa
 	return err
 }
 
+const keepLedgerSlice = `-- name: KeepLedgerSlice :exec
+SELECT set_config('opsdb.changes_' || $1::integer, $2::text, true) IS NOT NULL AS kept
+`
+
+type KeepLedgerSliceParams struct {
+	N     int32  `json:"n"`
+	Slice string `json:"slice"`
+}
+
+// KeepLedgerSlice keeps the n-th slice of a large transaction's changes in the session
+// until the transaction ends. Its answer is one truth value: set_config alone would
+// send the slice back.
+func (q *Queries) KeepLedgerSlice(ctx context.Context, arg KeepLedgerSliceParams) error {
+	_, err := q.db.Exec(ctx, keepLedgerSlice, arg.N, arg.Slice)
+	return err
+}
+
 const liftBatch = `-- name: LiftBatch :exec
 WITH changed AS (
     UPDATE site_status
@@ -211,16 +227,5 @@ type RequireEarlierParams struct {
 // the same flush: it fails when one of them was not applied.
 func (q *Queries) RequireEarlier(ctx context.Context, arg RequireEarlierParams) error {
 	_, err := q.db.Exec(ctx, requireEarlier, arg.Expected, arg.Ids)
-	return err
-}
-
-const setLedgerSlice = `-- name: SetLedgerSlice :exec
-SELECT set_config('opsdb.changes', $1::text, true) IS NOT NULL AS kept
-`
-
-// SetLedgerSlice begins the changes of a large transaction, which travel in slices.
-// Its answer is one truth value: set_config alone would send everything back.
-func (q *Queries) SetLedgerSlice(ctx context.Context, slice string) error {
-	_, err := q.db.Exec(ctx, setLedgerSlice, slice)
 	return err
 }
