@@ -19,6 +19,7 @@ func TestNoFilterIsForgotten(t *testing.T) {
 		{"ObsModes", obsModeFilters, db.ListObsModesParams{}, db.CountObsModesParams{}},
 		{"ObservingPrograms", programFilters, db.ListObservingProgramsParams{}, db.CountObservingProgramsParams{}},
 		{"SubObservingPrograms", subProgramFilters, db.ListSubObservingProgramsParams{}, db.CountSubObservingProgramsParams{}},
+		{"ObservationConfigurations", configurationFilters, db.ListObservationConfigurationsParams{}, db.CountObservationConfigurationsParams{}},
 		{"ObsUnits", obsUnitFilters, db.ListObsUnitsParams{}, db.CountObsUnitsParams{}},
 	} {
 		for _, params := range []any{c.page, c.count} {

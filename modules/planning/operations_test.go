@@ -308,6 +308,7 @@ func TestReadsNeedThePermission(t *testing.T) {
 	for path, permission := range map[string]string{
 		"/sources": "read:sources", "/sources/1": "read:sources", "/obs_modes": "read:instruments", "/observing_program": "read:programs",
 		"/observing_program/GEco": "read:programs", "/observing_program/GEco/sub_programs": "read:programs", "/obs_unit": "read:observations", "/obs_unit/1": "read:observations",
+		"/observation_configurations": "read:observations", "/observation_configurations/1": "read:observations",
 	} {
 		if got := s.GetAs(t, permission, path); got.Status != http.StatusOK {
 			t.Errorf("%s with %s: %d", path, permission, got.Status)

@@ -1,5 +1,5 @@
-// Package planning owns what is to be observed: sources, observing programmes, and their obs units with azimuth
-// ranges and slots. What was observed of it belongs to package observations; progress is joined here.
+// Package planning owns what is to be observed: sources, observing programmes, their obs units with azimuth
+// ranges and slots, and the configurations that units share. What was observed of it belongs to package observations; progress is joined here.
 package planning
 
 import (
@@ -20,4 +20,5 @@ func (m *Module) Register(r *api.Router) {
 	registerSources(r, m)
 	registerPrograms(r, m)
 	registerObsUnits(r, m)
+	registerConfigurations(r, m)
 }

@@ -68,6 +68,26 @@ WHERE (@name::text[] IS NULL OR t.name = ANY (@name::text[]))
   AND (sqlc.narg('name_contains')::text IS NULL OR position(lower(sqlc.narg('name_contains')) IN lower(t.name)) > 0)
   AND (@pattern::text[] IS NULL OR t.pattern = ANY (@pattern::text[]));
 
+-- ListObservationConfigurations gives a page of observation configurations, by name.
+-- name: ListObservationConfigurations :many
+SELECT t.* FROM observation_configuration t
+WHERE (@name::text[] IS NULL OR t.name = ANY (@name::text[]))
+  AND (sqlc.narg('name_contains')::text IS NULL OR position(lower(sqlc.narg('name_contains')) IN lower(t.name)) > 0)
+  AND (@instrument_id::bigint[] IS NULL OR t.instrument_id = ANY (@instrument_id::bigint[]))
+  AND (sqlc.narg('after_name')::text IS NULL OR (t.name, t.id) > (sqlc.narg('after_name')::text, sqlc.narg('after_id')::bigint))
+ORDER BY t.name, t.id LIMIT @page_size;
+
+-- CountObservationConfigurations counts the observation configurations that the filters keep.
+-- name: CountObservationConfigurations :one
+SELECT count(*) FROM observation_configuration t
+WHERE (@name::text[] IS NULL OR t.name = ANY (@name::text[]))
+  AND (sqlc.narg('name_contains')::text IS NULL OR position(lower(sqlc.narg('name_contains')) IN lower(t.name)) > 0)
+  AND (@instrument_id::bigint[] IS NULL OR t.instrument_id = ANY (@instrument_id::bigint[]));
+
+-- GetObservationConfiguration returns one of the observation configurations.
+-- name: GetObservationConfiguration :one
+SELECT * FROM observation_configuration WHERE id = @id;
+
 -- ListObservingPrograms gives a page of programmes, by name.
 -- name: ListObservingPrograms :many
 SELECT t.* FROM observing_program t
