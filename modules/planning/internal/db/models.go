@@ -93,6 +93,17 @@ type ObsUnit struct {
 	UpdatedAt        time.Time `json:"updated_at"`
 }
 
+// Instrument settings that several obs units share; parameters are the telescope software's own.
+type ObservationConfiguration struct {
+	ID           int64           `json:"id"`
+	Name         string          `json:"name"`
+	InstrumentID int64           `json:"instrument_id"`
+	Parameters   json.RawMessage `json:"parameters"`
+	Version      int32           `json:"version"`
+	CreatedAt    time.Time       `json:"created_at"`
+	UpdatedAt    time.Time       `json:"updated_at"`
+}
+
 // A science or technical programme that owns obs units.
 type ObservingProgram struct {
 	ID   int64  `json:"id"`

@@ -119,6 +119,27 @@ func (q *Queries) CountObsUnits(ctx context.Context, arg CountObsUnitsParams) (i
 	return count, err
 }
 
+const countObservationConfigurations = `-- name: CountObservationConfigurations :one
+SELECT count(*) FROM observation_configuration t
+WHERE ($1::text[] IS NULL OR t.name = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(t.name)) > 0)
+  AND ($3::bigint[] IS NULL OR t.instrument_id = ANY ($3::bigint[]))
+`
+
+type CountObservationConfigurationsParams struct {
+	Name         []string `json:"name"`
+	NameContains *string  `json:"name_contains"`
+	InstrumentID []int64  `json:"instrument_id"`
+}
+
+// CountObservationConfigurations counts the observation configurations that the filters keep.
+func (q *Queries) CountObservationConfigurations(ctx context.Context, arg CountObservationConfigurationsParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countObservationConfigurations, arg.Name, arg.NameContains, arg.InstrumentID)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const countObservingPrograms = `-- name: CountObservingPrograms :one
 SELECT count(*) FROM observing_program t
 WHERE ($1::text[] IS NULL OR t.name = ANY ($1::text[]))
@@ -292,6 +313,26 @@ func (q *Queries) GetObsUnit(ctx context.Context, id int64) (ObsUnit, error) {
 		&i.MaxPwvMm,
 		&i.Available,
 		&i.Description,
+		&i.Version,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
+const getObservationConfiguration = `-- name: GetObservationConfiguration :one
+SELECT id, name, instrument_id, parameters, version, created_at, updated_at FROM observation_configuration WHERE id = $1
+`
+
+// GetObservationConfiguration returns one of the observation configurations.
+func (q *Queries) GetObservationConfiguration(ctx context.Context, id int64) (ObservationConfiguration, error) {
+	row := q.db.QueryRow(ctx, getObservationConfiguration, id)
+	var i ObservationConfiguration
+	err := row.Scan(
+		&i.ID,
+		&i.Name,
+		&i.InstrumentID,
+		&i.Parameters,
 		&i.Version,
 		&i.CreatedAt,
 		&i.UpdatedAt,
@@ -708,6 +749,60 @@ func (q *Queries) ListObsUnits(ctx context.Context, arg ListObsUnitsParams) ([]O
 			&i.MaxPwvMm,
 			&i.Available,
 			&i.Description,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listObservationConfigurations = `-- name: ListObservationConfigurations :many
+SELECT t.id, t.name, t.instrument_id, t.parameters, t.version, t.created_at, t.updated_at FROM observation_configuration t
+WHERE ($1::text[] IS NULL OR t.name = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(t.name)) > 0)
+  AND ($3::bigint[] IS NULL OR t.instrument_id = ANY ($3::bigint[]))
+  AND ($4::text IS NULL OR (t.name, t.id) > ($4::text, $5::bigint))
+ORDER BY t.name, t.id LIMIT $6
+`
+
+type ListObservationConfigurationsParams struct {
+	Name         []string `json:"name"`
+	NameContains *string  `json:"name_contains"`
+	InstrumentID []int64  `json:"instrument_id"`
+	AfterName    *string  `json:"after_name"`
+	AfterID      *int64   `json:"after_id"`
+	PageSize     int32    `json:"page_size"`
+}
+
+// ListObservationConfigurations gives a page of observation configurations, by name.
+func (q *Queries) ListObservationConfigurations(ctx context.Context, arg ListObservationConfigurationsParams) ([]ObservationConfiguration, error) {
+	rows, err := q.db.Query(ctx, listObservationConfigurations,
+		arg.Name,
+		arg.NameContains,
+		arg.InstrumentID,
+		arg.AfterName,
+		arg.AfterID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ObservationConfiguration{}
+	for rows.Next() {
+		var i ObservationConfiguration
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.InstrumentID,
+			&i.Parameters,
 			&i.Version,
 			&i.CreatedAt,
 			&i.UpdatedAt,
