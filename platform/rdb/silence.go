@@ -59,9 +59,11 @@ func (c *Client) FailFast(back func(context.Context)) (stop func() error) {
 }
 
 // noticed looks at what became of a command, and begins the silence when the
-// server, not the caller's own limit, is why it failed.
+// server, not the caller's own limit, is why it failed. That limit is the
+// connection's too, which may notice it a moment before ctx does.
 func (s *silence) noticed(ctx context.Context, err error) {
-	if !timedOut(err) || ctx.Err() != nil {
+	limit, limited := ctx.Deadline()
+	if !timedOut(err) || ctx.Err() != nil || limited && time.Until(limit) < 10*time.Millisecond {
 		return
 	}
 	s.mu.Lock()
