@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,6 +40,7 @@ type demo struct {
 	apis  []*sandbox.Process // the main site's first
 	pids  map[string]int     // the last known of each process
 	ready bool
+	wrote []byte // the ready file as this demo wrote it last
 }
 
 // demoCredentials are the credentials the demo hands out.
@@ -331,14 +333,29 @@ func (d *demo) writeReadyFile() error {
 	if err != nil {
 		return err
 	}
+	text = append(text, '\n')
 	aside := path + ".new"
-	if err := os.WriteFile(aside, append(text, '\n'), 0o600); err != nil {
+	if err := os.WriteFile(aside, text, 0o600); err != nil {
 		return fmt.Errorf("writing the ready file: %w", err)
 	}
 	if err := os.Rename(aside, path); err != nil {
 		return fmt.Errorf("writing the ready file: %w", err)
 	}
+	d.wrote = text
 	return nil
+}
+
+// removeReadyFile removes the ready file, unless another demo has put its own
+// in the place meanwhile. It names pids and ports, so no two are alike.
+func (d *demo) removeReadyFile() error {
+	content, err := os.ReadFile(d.options.readyFile)
+	if errors.Is(err, os.ErrNotExist) || err == nil && !bytes.Equal(content, d.wrote) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("looking whose the ready file is: %w", err)
+	}
+	return os.Remove(d.options.readyFile)
 }
 
 // close ends everything; the ready file goes first, for it promises that
@@ -350,9 +367,7 @@ func (d *demo) close() error {
 	d.mu.Unlock()
 	var failed []error
 	if wasReady && d.options.readyFile != "" {
-		if err := os.Remove(d.options.readyFile); err != nil && !errors.Is(err, os.ErrNotExist) {
-			failed = append(failed, err)
-		}
+		failed = append(failed, d.removeReadyFile())
 	}
 	if d.stack != nil {
 		failed = append(failed, d.stack.Close())

@@ -306,7 +306,8 @@ func (s *Stack) Run(ctx context.Context, name string, command Command, ready fun
 	}
 	command.deathSignal = syscall.SIGKILL
 	p := newProcess(name, processSpec{
-		command: func() Command { return command }, ready: ready, stop: syscall.SIGTERM,
+		// A caller's question is more than a ping, and may be logged where it fails.
+		command: func() Command { return command }, ready: ready, pause: 100 * time.Millisecond, stop: syscall.SIGTERM,
 	}, s.log, s.changed)
 	s.mu.Lock()
 	if s.closed {

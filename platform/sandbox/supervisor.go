@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,8 @@ type processSpec struct {
 	prepare func()
 	// ready asks the program once whether it answers.
 	ready func(context.Context) error
+	// pause is between two questions of ready; zero is 5 ms.
+	pause time.Duration
 	// stop is the signal for an orderly end.
 	stop syscall.Signal
 	// family are further processes that a freeze must stop too.
@@ -170,6 +173,7 @@ func (p *Process) WaitReady(ctx context.Context) error { return p.waitReady(ctx,
 // times in all (0: never).
 func (p *Process) waitReady(ctx context.Context, mostStarts int) error {
 	var last error
+	pause := cmp.Or(p.spec.pause, 5*time.Millisecond)
 	for {
 		if mostStarts > 0 && p.Starts() > mostStarts {
 			return fmt.Errorf("%s ends as soon as it is started: %s", p.Name, p.lastWords())
@@ -189,7 +193,7 @@ func (p *Process) waitReady(ctx context.Context, mostStarts int) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for %s: %w; its last words: %s", p.Name, errors.Join(ctx.Err(), last), p.lastWords())
-		case <-time.After(5 * time.Millisecond):
+		case <-time.After(pause):
 		}
 	}
 }
