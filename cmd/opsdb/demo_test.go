@@ -194,6 +194,18 @@ func TestDemoOutlivesTheKillingOfEachProcessAndLeavesNothing(t *testing.T) {
 // startScan starts an execution of any obs unit and returns its id.
 func startScan(t *testing.T, client apiClient) string {
 	t.Helper()
+	var unit struct {
+		ID string `json:"id"`
+	}
+	if _, err := client.send(t.Context(), http.MethodPost, "/executed_obs_units/start", map[string]any{"obs_unit_id": anyObsUnit(t, client)}, &unit); err != nil {
+		t.Fatal(err)
+	}
+	return unit.ID
+}
+
+// anyObsUnit is the id of a seeded obs unit.
+func anyObsUnit(t *testing.T, client apiClient) int64 {
+	t.Helper()
 	var units struct {
 		Items []struct {
 			ID int64 `json:"id"`
@@ -205,13 +217,7 @@ func startScan(t *testing.T, client apiClient) string {
 	if len(units.Items) != 1 {
 		t.Fatal("there is no obs unit")
 	}
-	var unit struct {
-		ID string `json:"id"`
-	}
-	if _, err := client.send(t.Context(), http.MethodPost, "/executed_obs_units/start", map[string]any{"obs_unit_id": units.Items[0].ID}, &unit); err != nil {
-		t.Fatal(err)
-	}
-	return unit.ID
+	return units.Items[0].ID
 }
 
 func TestDemoPlaysTheNightAndAgainOnKeptData(t *testing.T) {
