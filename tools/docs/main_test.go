@@ -73,12 +73,14 @@ func TestNamesThatDoNotExistAreFound(t *testing.T) {
 	write(t, dir, "openapi/openapi.yaml", "paths:\n  /things/{id}:\n    get:\n      operationId: get-thing\n")
 	write(t, dir, "platform/pending/scripts/a.lua", "redis.call('GET', p .. 'seq')\n")
 	write(t, dir, "docs/a.md", "`TestThere` `TestGone` `SITE_NAME` `SITE_GAME` `GET /things/{thing}` `POST /things/{id}` `site:{name}:seq` `site:{name}:sequel`\n")
+	write(t, dir, "plants_test.go", "package x\n\nvar plants = []plant{\n\t{\"no guard\", \"a.lua\"},\n}\n")
+	write(t, dir, "docs/b.md", "Planted: *no guard*,\n*no gourd*. None yet: more.\n\n*not a plant*\n")
 	findings, err := run(dir, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(findings) != 4 {
-		t.Fatalf("want a test, a setting, a route and a key, got %q", findings)
+	if len(findings) != 5 {
+		t.Fatalf("want a test, a setting, a route, a key and a planted bug, got %q", findings)
 	}
 }
 

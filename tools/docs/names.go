@@ -21,13 +21,17 @@ var (
 	refusedName = regexp.MustCompile(`"([A-Z]+(?:_[A-Z]+)+)"`) // settings of the original, refused by name
 	pathLine    = regexp.MustCompile(`^  (/[^:]*):$`)
 	methodLine  = regexp.MustCompile(`^    (get|post|put|patch|delete):$`)
+	// Planted bugs, as docs/guarantees.md names them: "Planted: *name*, *name*."
+	plantsMark  = regexp.MustCompile(`(?ms)^Planted: (.*?)(?:\n\n|\z)`)
+	plantMark   = regexp.MustCompile(`\*([^*]+)\*`)
+	plantEntry  = regexp.MustCompile(`(?m)^\t\{"([^"]+)", "`)
 	placeholder = regexp.MustCompile(`\{[^}]+\}`)
 )
 
 // known is what the code has of the things that the documentation names.
 type known struct {
-	tests, settings, routes map[string]bool
-	scripts                 string // all of the buffer's code, for its keys
+	tests, settings, routes, plants map[string]bool
+	scripts                         string // all of the buffer's code, for its keys
 }
 
 // names reports what a page names and the code does not have.
@@ -57,16 +61,28 @@ func (k known) names(file, text string) []string {
 			}
 		}
 	}
+	for _, block := range plantsMark.FindAllStringSubmatch(text, -1) {
+		for _, m := range plantMark.FindAllStringSubmatch(block[1], -1) {
+			if !k.plants[m[1]] {
+				missing("planted bug", m[1])
+			}
+		}
+	}
 	return findings
 }
 
 // learn reads what the code has: the generated documents name settings and routes.
 func learn(root string) (known, error) {
-	k := known{tests: map[string]bool{}, settings: map[string]bool{}, routes: map[string]bool{}}
+	k := known{tests: map[string]bool{}, settings: map[string]bool{}, routes: map[string]bool{}, plants: map[string]bool{}}
 	err := walk(root, func(name, text string) {
 		if strings.HasSuffix(name, "_test.go") {
 			for _, m := range testFunc.FindAllStringSubmatch(text, -1) {
 				k.tests[m[1]] = true
+			}
+			if strings.HasSuffix(name, "plants_test.go") {
+				for _, m := range plantEntry.FindAllStringSubmatch(text, -1) {
+					k.plants[m[1]] = true
+				}
 			}
 		}
 		if strings.Contains(filepath.ToSlash(name), "platform/config/") {
