@@ -29,7 +29,7 @@ type Config struct {
 	LocalDB Database `envPrefix:"LOCAL_DB_" doc:"the site's replica (secondary only)"`
 	Redis   Redis    `envPrefix:"REDIS_"`
 
-	CacheRedisURL string `env:"CACHE_REDIS_URL" secret:"true" doc:"Redis of the cache, redis:// or rediss://, another database or server than the buffer's; Sentinel works. Empty: no cache."`
+	CacheRedisURL string `env:"CACHE_REDIS_URL" secret:"true" doc:"Not used yet. Redis of the cache, redis:// or rediss://, another database or server than the buffer's; Sentinel works. Empty: no cache."`
 
 	BufferCritical  bool          `env:"CRITICAL_OPERATIONS_BUFFER" envDefault:"true" doc:"false: critical writes go to main as others do; pending ones drain first."`
 	BufferSize      int           `env:"TRANSACTION_BUFFER_SIZE" envDefault:"1000000" doc:"How many transactions the buffer takes; full is 503 buffer-full."`
@@ -49,8 +49,8 @@ type Config struct {
 
 	GitHub GitHub `envPrefix:"GITHUB_"`
 
-	FrontendURL string `env:"FRONTEND_URL" doc:"Where a login ends."`
-	BackendURL  string `env:"BACKEND_URL" doc:"What the login's callback is called from outside."`
+	FrontendURL string `env:"FRONTEND_URL" doc:"Not used yet. Where a login ends."`
+	BackendURL  string `env:"BACKEND_URL" doc:"Not used yet. What the login's callback is called from outside."`
 	SiteKeysDir string `env:"SITE_KEYS_DIR" required:"true" doc:"The folder of the site's signing keys (opsdb keys init, rotate)."`
 
 	TrustedProxies []string `env:"TRUSTED_PROXIES" doc:"Addresses or networks whose X-Forwarded-For counts, separated by commas."`
@@ -60,7 +60,7 @@ type Config struct {
 	LogLevel  string `env:"LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error, in any case."`
 	LogFormat string `env:"LOG_FORMAT" envDefault:"json" doc:"json, or text for people."`
 
-	OTLPEndpoint string `env:"OTEL_EXPORTER_OTLP_ENDPOINT" doc:"Where traces go; empty: nowhere. The other standard OTEL names apply too."`
+	OTLPEndpoint string `env:"OTEL_EXPORTER_OTLP_ENDPOINT" doc:"Not used yet. Where traces go; empty: nowhere. The other standard OTEL names apply too."`
 
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"20s" doc:"How long requests and the processor have to finish when the server is told to stop."`
 	RequestTimeout  time.Duration `env:"REQUEST_TIMEOUT" envDefault:"30s" doc:"How long a request may take; waits and streams are exempt."`
@@ -87,12 +87,12 @@ type Redis struct {
 
 // GitHub is what login with GitHub needs; it is off when ClientID is empty.
 type GitHub struct {
-	ClientID        string            `env:"CLIENT_ID" doc:"OAuth application for login with GitHub; off when unset."`
-	ClientSecret    string            `env:"CLIENT_SECRET" secret:"true" doc:"Its secret."`
-	Organisation    string            `env:"ORG_NAME" doc:"Organisation whose members may log in."`
-	TeamRoleMapping map[string]string `env:"TEAM_ROLE_MAPPING" doc:"Team to role: observers:observer,admins:admin, or a JSON object."`
-	BaseURL         string            `env:"BASE_URL" doc:"GitHub's address, when it is not github.com."`
-	APIURL          string            `env:"API_URL" doc:"GitHub's API address, when it is not api.github.com."`
+	ClientID        string            `env:"CLIENT_ID" doc:"Not used yet. OAuth application for login with GitHub; off when unset."`
+	ClientSecret    string            `env:"CLIENT_SECRET" secret:"true" doc:"Not used yet. Its secret."`
+	Organisation    string            `env:"ORG_NAME" doc:"Not used yet. Organisation whose members may log in."`
+	TeamRoleMapping map[string]string `env:"TEAM_ROLE_MAPPING" doc:"Not used yet. Team to role: observers:observer,admins:admin, or a JSON object."`
+	BaseURL         string            `env:"BASE_URL" doc:"Not used yet. GitHub's address, when it is not github.com."`
+	APIURL          string            `env:"API_URL" doc:"Not used yet. GitHub's API address, when it is not api.github.com."`
 }
 
 // IsMain reports whether the process belongs to the main site.
