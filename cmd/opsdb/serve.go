@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -51,7 +52,7 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 	}
 	metrics := observe.NewMetrics(c.SiteName, version())
 	var handler atomic.Value
-	handler.Store(http.HandlerFunc(starting))
+	handler.Store(starting(c.SiteName))
 	server := api.NewServer(c.HTTPAddr, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handler.Load().(http.HandlerFunc)(w, r)
 	}), logger)
@@ -108,17 +109,21 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 // beginning is what every route but the liveness check answers before the site's
 // own servers have answered for the first time.
 var beginning = &problem.Kind{
-	Code: "starting", Title: "The server is starting", Status: http.StatusServiceUnavailable,
+	Code: "starting", Title: "The server is starting", Status: http.StatusServiceUnavailable, RetryAfter: 2 * time.Second,
 	Doc: "The site's own PostgreSQL or Redis has not answered yet. Try again in a few seconds; /health/live answers already.",
 }
 
-func starting(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/health/live" {
-		w.Header().Set("Content-Type", "application/json")
-		if _, err := w.Write([]byte(`{"status":"starting"}`)); err != nil {
-			return // the client is gone
+// starting answers until the site is open.
+func starting(site string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Site", site)
+		if r.URL.Path == "/health/live" {
+			w.Header().Set("Content-Type", "application/json")
+			if _, err := w.Write([]byte(`{"status":"starting"}`)); err != nil {
+				return // the client is gone
+			}
+			return
 		}
-		return
+		api.WriteProblem(w, r, beginning.New("the site's own servers have not answered yet"))
 	}
-	api.WriteProblem(w, r, beginning.New("the site's own servers have not answered yet"))
 }

@@ -163,7 +163,7 @@ func (s *site) openSecondary(ctx context.Context, fatal context.CancelCauseFunc)
 func (s *site) openBuffer(replica *pgxpool.Pool) (err error) {
 	c := s.config
 	s.buffer, err = buffer.New(buffer.Config{
-		Site: c.SiteName, Version: version(), Store: s.store, Reader: s.reader, Replica: replica, Primary: s.primary, PrimaryURL: c.MainDB.URL,
+		Site: c.SiteName, URL: c.BackendURL, Version: version(), Store: s.store, Reader: s.reader, Replica: replica, Primary: s.primary, PrimaryURL: c.MainDB.URL,
 		Catalog: s.catalog, Problems: s.problems, Capacity: c.BufferSize, BatchSize: c.BatchSize, BatchBytes: int(c.BatchBytes),
 		RetryAttempts: c.RetryAttempts, RetryDelay: c.RetryDelay, Interval: c.ProcessInterval, LSNInterval: c.LSNInterval, NoLSN: !c.LSNTracking,
 		Logger: s.log,

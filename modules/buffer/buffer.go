@@ -28,6 +28,8 @@ import (
 // defaults given.
 type Config struct {
 	Site string
+	// URL is where the site answers from outside, "" when it is not known.
+	URL string
 	// Version is the program's, as main and /health show it.
 	Version string
 	// Store is the site's buffer; nil at main.

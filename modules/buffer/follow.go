@@ -3,6 +3,7 @@ package buffer
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opsdb/opsdb/platform/lsn"
@@ -23,9 +24,9 @@ func (m *Module) beforeLook() any {
 // follow is what the tracker's callback remembers.
 type follow struct {
 	mu      sync.Mutex
-	behind  bool      // the replica shows less than it did
-	at      int64     // the batch at which that was last put right
-	putBack time.Time // and when
+	behind  atomic.Bool // the replica shows less than it did; read without mu, which is held while Redis is asked
+	at      int64       // the batch at which that was last put right
+	putBack time.Time   // and when
 }
 
 // seen is called by the tracker after each look: the site's commit number at the
@@ -43,8 +44,7 @@ func (m *Module) seen(ctx context.Context, before any, r lsn.Replica) error {
 	if r.Batch < b.swept {
 		return m.wentBack(ctx, b, r)
 	}
-	if m.follow.behind {
-		m.follow.behind = false
+	if m.follow.behind.CompareAndSwap(true, false) {
 		m.log.InfoContext(ctx, "the replica shows again what it has shown before", "batch", r.Batch)
 	}
 	_, err := m.config.Store.MarkReplicated(ctx, b.load, r.Batch)
@@ -52,10 +52,9 @@ func (m *Module) seen(ctx context.Context, before any, r lsn.Replica) error {
 }
 
 func (m *Module) wentBack(ctx context.Context, b seenBefore, r lsn.Replica) error {
-	if !m.follow.behind {
+	if m.follow.behind.CompareAndSwap(false, true) {
 		m.log.WarnContext(ctx, "the replica shows less than it did", "batch", r.Batch, "swept", b.swept)
 	}
-	m.follow.behind = true
 	if m.follow.at == r.Batch && time.Since(m.follow.putBack) < time.Second {
 		return nil
 	}
@@ -72,9 +71,7 @@ func (m *Module) wentBack(ctx context.Context, b seenBefore, r lsn.Replica) erro
 
 // replicaBehind says whether the replica shows less than it did.
 func (m *Module) replicaBehind() bool {
-	m.follow.mu.Lock()
-	defer m.follow.mu.Unlock()
-	return m.follow.behind
+	return m.follow.behind.Load()
 }
 
 // expire forgets what has replicated long enough ago.

@@ -28,6 +28,15 @@ const (
 	lagWarningBytes = 256 << 20
 )
 
+// What a site that works is told to be worried about, and for how long.
+const (
+	oldestWarning = time.Minute // a transaction has waited for, although the primary can be reached
+	lostTailFor   = time.Hour   // after the primary was found to have lost commits
+)
+
+// examineLimit bounds an answer of /health, whatever hangs.
+const examineLimit = time.Second
+
 // findings are what was found out for /health.
 type findings struct {
 	health  Health
@@ -48,14 +57,15 @@ func (f *findings) finish() Health {
 	return f.health
 }
 
-// examine looks at everything now. It takes two seconds at most.
+// examine looks at everything now. It takes a second at most: only one server is
+// asked, the rest is what others have found out.
 func (m *Module) examine(ctx context.Context) Health {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, examineLimit)
 	defer cancel()
 	f := &findings{health: Health{Site: m.config.Site, SiteType: m.siteType(), Version: m.config.Version, Time: m.config.Clock().UTC()}}
 	if m.main() {
 		f.health.Database = connected
-		if err := m.config.Primary.Ping(ctx); err != nil {
+		if err := bounded(ctx, m.config.Primary.Ping); err != nil {
 			f.health.Database = unreachable
 			f.down = append(f.down, "the primary cannot be reached")
 			f.lastError(err)
@@ -78,12 +88,15 @@ func (f *findings) lastError(err error) {
 
 func (m *Module) examineBuffer(ctx context.Context, f *findings) {
 	redis := connected
-	view, err := m.config.Store.CatchUp(ctx)
+	err := bounded(ctx, func(ctx context.Context) error {
+		_, err := m.config.Store.CatchUp(ctx)
+		return err
+	})
+	view := m.config.Store.Current()
 	if err != nil {
 		redis = unreachable
 		f.down = append(f.down, "the site's Redis cannot be reached, so no write can be accepted")
 		f.lastError(err)
-		view = m.config.Store.Current()
 	}
 	f.health.Redis = &redis
 	status := m.config.Store.Status()
@@ -107,8 +120,24 @@ func (m *Module) examineBuffer(ctx context.Context, f *findings) {
 	if c.Failed+c.Blocked > 0 {
 		f.limping = append(f.limping, "there are dead letters")
 	}
-	if view.Paused {
+	switch r := m.state.report(); {
+	case view.Paused:
 		f.limping = append(f.limping, "draining is paused")
+	case r.Online && m.age(c.OldestAccepted) > oldestWarning.Seconds():
+		f.limping = append(f.limping, "the oldest buffered transaction has waited for more than a minute, although the primary can be reached")
+	}
+}
+
+// bounded runs what asks a server, and does not wait for it beyond ctx: a server
+// that hangs can hold a call longer than its context.
+func bounded(ctx context.Context, ask func(context.Context) error) error {
+	answer := make(chan error, 1)
+	go func() { answer <- ask(ctx) }()
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
@@ -128,7 +157,11 @@ func (m *Module) examineProcessor(f *findings) {
 		f.health.BackgroundProcessor.LastRun = &at
 	}
 	f.health.Database = connected
-	if !r.Online {
+	switch {
+	case r.Answered:
+		f.limping = append(f.limping, "the primary ended the connection, so a flush failed; it is tried again")
+		f.lastError(r.LastError)
+	case !r.Online:
 		f.health.Database = unreachable
 		f.limping = append(f.limping, "the primary cannot be reached; writes are buffered")
 		f.lastError(r.LastError)
@@ -141,8 +174,8 @@ func (m *Module) examineProcessor(f *findings) {
 		f.limping = append(f.limping, "the processor has stopped")
 		f.lastError(r.Reason)
 	}
-	if r.LostTail > 0 {
-		f.limping = append(f.limping, "the primary had lost commits of this site; they were sent again")
+	if !r.LostTail.IsZero() && m.config.Clock().Sub(r.LostTail) < lostTailFor {
+		f.limping = append(f.limping, "within the last hour the primary had lost commits of this site; they were sent again")
 	}
 	if r.Alarm {
 		f.limping = append(f.limping, "the primary has seen commits that the site's Redis does not know: acknowledged writes may be missing")

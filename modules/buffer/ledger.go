@@ -26,6 +26,23 @@ func ledgerEntry(ctx context.Context, s *pending.Snapshot, id uuid.UUID) (db.Get
 	return row, true, nil
 }
 
+// kept adds what the site still keeps of a transaction of its own that has
+// replicated.
+func (m *Module) kept(ctx context.Context, t *Transaction) error {
+	if m.main() || t.Seq == nil || t.Site == nil || *t.Site != m.config.Site {
+		return nil
+	}
+	position, attempts, err := m.config.Store.Kept(ctx, *t.Seq)
+	if err != nil {
+		return err
+	}
+	if position != 0 {
+		t.Position = &position
+	}
+	t.Attempts, err = attemptsOf(attempts)
+	return err
+}
+
 // fromLedger is a transaction that the ledger has: at main applied, at a
 // secondary site replicated, since its replica shows it.
 func (m *Module) fromLedger(row db.GetLedgerEntryRow) (Transaction, error) {
@@ -47,7 +64,8 @@ func (m *Module) fromLedger(row db.GetLedgerEntryRow) (Transaction, error) {
 	if err := json.Unmarshal(row.Changes, &changes); err != nil {
 		return t, fmt.Errorf("reading the changes of transaction %s: %w", row.ID, err)
 	}
-	for _, c := range changes {
+	t.RowCount = len(changes)
+	for _, c := range changes[:min(len(changes), maxRows)] {
 		t.Rows = append(t.Rows, TransactionRow{Table: c.Table, ID: c.ID, Op: c.Kind})
 	}
 	return t, nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opsdb/opsdb/modules/buffer/internal/db"
 	"github.com/opsdb/opsdb/platform/api"
+	"github.com/opsdb/opsdb/platform/lsn"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/problem"
 )
@@ -80,7 +81,7 @@ type BufferDetails struct {
 	Batch         int64            `json:"batch" doc:"The number of the site's newest commit that the replica shows."`
 	ReplayLSN     *string          `json:"replay_lsn" doc:"How far the replica has replayed the primary's log."`
 	ReceiveLSN    *string          `json:"receive_lsn" doc:"How far the log has arrived at the replica."`
-	PrimaryLSN    *string          `json:"primary_lsn" doc:"Where the primary's log stood when it last said so."`
+	PrimaryLSN    *string          `json:"primary_lsn" doc:"Where the primary's log stood when it last said so; null while that is not known."`
 	RedisBytes    *int64           `json:"redis_bytes" doc:"Memory that the site's Redis uses, bytes."`
 	RedisMaxBytes *int64           `json:"redis_max_bytes" doc:"Memory that it may use, bytes; null without a limit."`
 	Sites         []SiteStatus     `json:"sites" doc:"At main: every site as it was last seen; else empty."`
@@ -112,8 +113,9 @@ type SiteInfo struct {
 type SiteDetails struct {
 	FullName           *string     `json:"full_name" doc:"The site's name; null while its row cannot be read."`
 	Location           *string     `json:"location" doc:"Where it is."`
-	BufferedOperations []string    `json:"buffered_operations" doc:"The operations that a secondary site buffers."`
-	Sites              []OtherSite `json:"sites" doc:"The other sites; empty while they cannot be read."`
+	URL                *string     `json:"url" doc:"Where the site answers from outside, BACKEND_URL; null while that is not set."`
+	BufferedOperations []string    `json:"buffered_operations" doc:"The operations that this site buffers; empty at main."`
+	Sites              []OtherSite `json:"sites" doc:"The other sites; empty while they cannot be read. Where they answer is not recorded anywhere: clients are configured with it."`
 	Replica            *string     `json:"replica" enum:"connected,unreachable" doc:"The site's replica; null at main."`
 	ReplayLSN          *string     `json:"replay_lsn" doc:"How far it has replayed the primary's log."`
 	LagBytes           *int64      `json:"lag_bytes" doc:"How far it is behind, bytes."`
@@ -130,8 +132,9 @@ type OtherSite struct {
 type empty struct{}
 
 type healthOutput struct {
-	Status int
-	Body   Health
+	Status     int
+	RetryAfter string `header:"Retry-After" doc:"With 503 only: seconds after which another try makes sense."`
+	Body       Health
 }
 
 type livenessOutput struct{ Body Liveness }
@@ -144,9 +147,9 @@ type infoOutput struct{ Body SiteInfo }
 func (m *Module) Register(r *api.Router) {
 	tags := []string{"shared", "health"}
 	api.Register(r, api.Op{
-		ID: "get-health", Method: http.MethodGet, Path: "/health", Permission: api.Open, Tags: tags, Errors: []int{http.StatusServiceUnavailable},
+		ID: "get-health", Method: http.MethodGet, Path: "/health", Permission: api.Open, Tags: tags, SameBody: []int{http.StatusServiceUnavailable},
 		Summary:     "How the site is",
-		Description: "200 while the site accepts its writes, healthy or degraded; 503 with the same document, `unhealthy`, when it cannot. Reasons and errors need a credential.",
+		Description: "200 while the site accepts its writes, healthy or degraded; 503 with the same document, `unhealthy`, when it cannot. It takes a second at most, whatever hangs. Reasons and errors need a credential.",
 	}, m.getHealth)
 	api.Register(r, api.Op{
 		ID: "get-health-live", Method: http.MethodGet, Path: "/health/live", Permission: api.Open, Tags: tags,
@@ -172,7 +175,7 @@ func (m *Module) Register(r *api.Router) {
 func (m *Module) getHealth(ctx context.Context, _ *empty) (*healthOutput, error) {
 	out := &healthOutput{Status: http.StatusOK, Body: m.examine(ctx)}
 	if out.Body.Status == unhealthy {
-		out.Status = http.StatusServiceUnavailable
+		out.Status, out.RetryAfter = http.StatusServiceUnavailable, "2"
 	}
 	if _, known := api.PrincipalFrom(ctx); !known {
 		out.Body.Reasons, out.Body.LastError = []string{}, nil
@@ -254,8 +257,7 @@ func (m *Module) details(ctx context.Context, view pending.View) (*BufferDetails
 	if r, _ := m.tracker.Last(); !r.At.IsZero() {
 		d.Batch = r.Batch
 		if !m.config.NoLSN {
-			replayed, received, sent := r.Replayed.String(), r.Received.String(), r.Sent.String()
-			d.ReplayLSN, d.ReceiveLSN, d.PrimaryLSN = &replayed, &received, &sent
+			d.ReplayLSN, d.ReceiveLSN, d.PrimaryLSN = known(r.Replayed), known(r.Received), known(r.Sent)
 		}
 	}
 	stats, err := m.config.Store.Stats(ctx)
@@ -274,18 +276,21 @@ func (m *Module) getInfo(ctx context.Context, r *api.Router) (*infoOutput, error
 	if !mayLook(ctx) {
 		return out, nil
 	}
-	d := &SiteDetails{BufferedOperations: critical(r.OpenAPI()), Sites: []OtherSite{}}
+	d := &SiteDetails{BufferedOperations: []string{}, Sites: []OtherSite{}}
+	if m.config.URL != "" {
+		d.URL = &m.config.URL
+	}
 	out.Body.Details = d
 	pool := m.config.Primary
 	if !m.main() {
+		d.BufferedOperations = critical(r.OpenAPI())
 		pool = m.config.Replica
 		state := connected
 		last, err := m.tracker.Last()
 		if err != nil || last.At.IsZero() {
 			state = unreachable
 		} else {
-			at := last.Replayed.String()
-			d.ReplayLSN, d.LagBytes = &at, &last.LagBytes
+			d.ReplayLSN, d.LagBytes = known(last.Replayed), &last.LagBytes
 		}
 		d.Replica = &state
 		if state == unreachable {
@@ -306,6 +311,15 @@ func (m *Module) getInfo(ctx context.Context, r *api.Router) (*infoOutput, error
 		d.Sites = append(d.Sites, OtherSite(o))
 	}
 	return out, nil
+}
+
+// known is a position as it is shown, nil for one that is not known.
+func known(at lsn.LSN) *string {
+	if at == 0 {
+		return nil
+	}
+	text := at.String()
+	return &text
 }
 
 // critical lists the operations that a secondary site buffers.

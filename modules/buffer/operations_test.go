@@ -112,7 +112,7 @@ func TestOperationsAtASecondarySite(t *testing.T) {
 	at.call("eve", "GET", "/buffer/transactions", 403)
 	page := at.call("ada", "GET", "/buffer/transactions?limit=1&count=true", 200)
 	first := page["items"].([]any)[0].(map[string]any)
-	if page["total"] != 2.0 || page["next_cursor"] == nil || first["state"] != "failed" || len(first["attempts"].([]any)) != 1 {
+	if page["total"] != 2.0 || page["next_cursor"] == nil || first["state"] != "failed" || first["site"] != s.Site || len(first["attempts"].([]any)) != 1 {
 		t.Errorf("first page: %v", page)
 	}
 	if code := first["problem"].(map[string]any)["type"]; code != "/problems/note-poisoned" {
@@ -155,7 +155,7 @@ func TestOperationsAtASecondarySite(t *testing.T) {
 	}
 	s.Exec(t, "ALTER TABLE note DROP CONSTRAINT note_body_check")
 	at.call("ada", "POST", "/buffer/resume", 200)
-	if tx := at.call("ada", "GET", "/transactions/"+id+"?wait=replicated&timeout=20", 200); tx["state"] != "replicated" || tx["applied_at"] == nil {
+	if tx := at.call("ada", "GET", "/transactions/"+id+"?wait=replicated&timeout=20", 200); tx["state"] != "replicated" || tx["applied_at"] == nil || tx["site"] != s.Site || tx["position"] == nil || len(tx["attempts"].([]any)) != 1 {
 		t.Errorf("after the cause was mended: %v", tx)
 	}
 	drained(t, s, 10*time.Second)

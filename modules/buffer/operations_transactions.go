@@ -92,11 +92,15 @@ func (m *Module) registerTransactions(r *api.Router) {
 	api.Register(r, api.Op{
 		ID: "pause-buffer", Method: http.MethodPost, Path: "/buffer/pause", Permission: "manage:buffer", Tags: tags,
 		Summary: "Stop draining", Description: "Accepting goes on. It holds for all processes of the site and survives restarts. " + repeat, Problems: []*problem.Kind{NoBufferHere},
-	}, func(ctx context.Context, in *writeInput) (*drainingOutput, error) { return m.setPaused(ctx, in.Write, true) })
+	}, func(ctx context.Context, in *writeInput) (*drainingOutput, error) {
+		return m.setPaused(ctx, in.Write, true)
+	})
 	api.Register(r, api.Op{
 		ID: "resume-buffer", Method: http.MethodPost, Path: "/buffer/resume", Permission: "manage:buffer", Tags: tags,
 		Summary: "Go on draining", Description: repeat, Problems: []*problem.Kind{NoBufferHere},
-	}, func(ctx context.Context, in *writeInput) (*drainingOutput, error) { return m.setPaused(ctx, in.Write, false) })
+	}, func(ctx context.Context, in *writeInput) (*drainingOutput, error) {
+		return m.setPaused(ctx, in.Write, false)
+	})
 }
 
 // getTransaction waits if it is asked to, and shows the transaction.
@@ -169,8 +173,10 @@ func (m *Module) transaction(ctx context.Context, id uuid.UUID) (Transaction, er
 			return err
 		}
 		found = true
-		t, err = m.fromLedger(row)
-		return err
+		if t, err = m.fromLedger(row); err != nil {
+			return err
+		}
+		return m.kept(ctx, &t)
 	})
 	if passes(err) {
 		m.log.DebugContext(ctx, "the replica cannot tell about a transaction", "error", err)
@@ -204,7 +210,7 @@ func (m *Module) show(ctx context.Context, view pending.View, tx *pending.Tx) (T
 			return Transaction{}, err
 		}
 	}
-	return transactionOf(view, tx, attempts)
+	return transactionOf(m.config.Site, view, tx, attempts)
 }
 
 // listTransactions shows what is pending, oldest first.
@@ -254,7 +260,7 @@ func (m *Module) items(ctx context.Context, view pending.View, page []*pending.T
 	}
 	items := make([]Transaction, len(page))
 	for i, tx := range page {
-		if items[i], err = transactionOf(view, tx, attempts[tx.Seq]); err != nil {
+		if items[i], err = transactionOf(m.config.Site, view, tx, attempts[tx.Seq]); err != nil {
 			return nil, err
 		}
 	}

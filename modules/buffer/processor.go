@@ -272,7 +272,7 @@ func (p *processor) open(ctx context.Context) (session, link, error) {
 	if connection.Alarm {
 		p.log.ErrorContext(ctx, "the primary has seen commits that this site's Redis does not know: acknowledged writes may be missing", "batch", claim.Batch)
 	}
-	p.state.claimed(connection)
+	p.state.claimed(connection, p.now())
 	return s, l, nil
 }
 

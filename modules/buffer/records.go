@@ -14,21 +14,25 @@ import (
 // Transaction is one unit of work and what became of it.
 type Transaction struct {
 	ID         uuid.UUID            `json:"id" doc:"The transaction's id, as X-Transaction-Id gave it."`
-	Site       *string              `json:"site" doc:"The site that accepted it; null while it is pending here."`
+	Site       *string              `json:"site" doc:"The site that accepted it."`
 	Seq        *int64               `json:"seq" doc:"Its number in the site's buffer; null for a write at main."`
 	Operation  string               `json:"operation" doc:"The operation that asked for it."`
 	Actor      string               `json:"actor" doc:"Who asked for it, user:<username>."`
 	State      pending.State        `json:"state" enum:"buffered,applied,replicated,failed,blocked,discarded" doc:"What has become of it: buffered (waits for the primary), applied (the primary has it), replicated (this site's replica shows it), failed or blocked (a dead letter), discarded (by an operator)."`
 	AcceptedAt time.Time            `json:"accepted_at" doc:"When the site accepted it."`
-	AppliedAt  *time.Time           `json:"applied_at" doc:"When the primary applied it; null while that is not known here."`
+	AppliedAt  *time.Time           `json:"applied_at" doc:"When the primary applied it; null until this site shows its ledger row."`
 	Attempts   []TransactionAttempt `json:"attempts" doc:"The tries that its own data made fail, oldest first."`
 	NextTry    *time.Time           `json:"next_try" doc:"When a failed one is tried again by itself; null for never."`
 	Problem    *problem.Problem     `json:"problem" doc:"Why it failed."`
 	BlockedBy  *uuid.UUID           `json:"blocked_by" doc:"The dead letter that it waits for."`
-	Position   *int64               `json:"position" doc:"The number of the site's commit that holds it; it is replicated when the replica has reached it."`
-	LSN        *string              `json:"lsn" doc:"Where the primary's log stood after it was applied."`
-	Rows       []TransactionRow     `json:"rows" doc:"What it does to rows."`
+	Position   *int64               `json:"position" doc:"The number of the site's commit that holds it; it is replicated when the replica has reached it. Null again when the site has forgotten it (HISTORY_RETENTION after it replicated)."`
+	LSN        *string              `json:"lsn" doc:"Where the primary's log stood after it was applied; null unless it is applied and not replicated."`
+	Rows       []TransactionRow     `json:"rows" maxItems:"100" doc:"What it does to rows, the first 100; row_count tells all."`
+	RowCount   int                  `json:"row_count" doc:"How many changes of rows it makes."`
 }
+
+// maxRows is how many rows a transaction shows: a bulk has ten thousand.
+const maxRows = 100
 
 // TransactionAttempt is one failed try of a transaction.
 type TransactionAttempt struct {
@@ -57,10 +61,10 @@ type TransactionStep struct {
 }
 
 // transactionOf shows a pending transaction.
-func transactionOf(view pending.View, tx *pending.Tx, attempts []pending.Attempt) (Transaction, error) {
+func transactionOf(site string, view pending.View, tx *pending.Tx, attempts []pending.Attempt) (Transaction, error) {
 	t := Transaction{
-		ID: tx.ID, Seq: &tx.Seq, Operation: tx.Operation, Actor: tx.Actor, State: tx.State, AcceptedAt: tx.AcceptedAt,
-		Attempts: []TransactionAttempt{}, Rows: rowsOf(tx.Changes),
+		ID: tx.ID, Site: &site, Seq: &tx.Seq, Operation: tx.Operation, Actor: tx.Actor, State: tx.State, AcceptedAt: tx.AcceptedAt,
+		Attempts: []TransactionAttempt{}, Rows: rowsOf(tx.Changes), RowCount: len(tx.Changes),
 	}
 	if tx.Position != 0 {
 		t.Position = &tx.Position
@@ -68,17 +72,10 @@ func transactionOf(view pending.View, tx *pending.Tx, attempts []pending.Attempt
 	if tx.LSN != "" {
 		t.LSN = &tx.LSN
 	}
-	for _, a := range attempts {
-		p, err := problemOf(a.Problem)
-		if err != nil {
-			return t, err
-		}
-		t.Attempts = append(t.Attempts, TransactionAttempt{At: a.At, Problem: p})
-	}
-	if tx.Dead == nil {
-		return t, nil
-	}
 	var err error
+	if t.Attempts, err = attemptsOf(attempts); err != nil || tx.Dead == nil {
+		return t, err
+	}
 	if t.Problem, err = problemOf(tx.Dead.Problem); err != nil {
 		return t, err
 	}
@@ -91,7 +88,20 @@ func transactionOf(view pending.View, tx *pending.Tx, attempts []pending.Attempt
 	return t, nil
 }
 
+func attemptsOf(attempts []pending.Attempt) ([]TransactionAttempt, error) {
+	out := make([]TransactionAttempt, len(attempts))
+	for i, a := range attempts {
+		p, err := problemOf(a.Problem)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = TransactionAttempt{At: a.At, Problem: p}
+	}
+	return out, nil
+}
+
 func rowsOf(changes []pending.Change) []TransactionRow {
+	changes = changes[:min(len(changes), maxRows)]
 	rows := make([]TransactionRow, len(changes))
 	for i, c := range changes {
 		rows[i] = TransactionRow{Table: c.Table, ID: c.ID, Op: string(c.Op)}

@@ -1,10 +1,14 @@
 package buffer
 
 import (
+	"errors"
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/problem"
 )
 
 // What the processor is doing, as /health names it.
@@ -29,8 +33,9 @@ type processorState struct {
 	lastRun   time.Time
 	lastError error
 	count     int64
-	lostTail  int
+	lostTail  time.Time // when the primary was last found to have lost commits
 	alarm     bool
+	answered  bool // the newest failure is what the primary said, not silence
 }
 
 // processorReport is a copy of it.
@@ -41,8 +46,9 @@ type processorReport struct {
 	LastRun   time.Time
 	LastError error
 	Processed int64
-	LostTail  int
+	LostTail  time.Time
 	Alarm     bool
+	Answered  bool
 }
 
 func (s *processorState) set(status string, reason error) {
@@ -58,13 +64,19 @@ func (s *processorState) set(status string, reason error) {
 func (s *processorState) failed(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.status, s.reason, s.lastError, s.online = statusReconnecting, err, err, false
+	s.status, s.reason, s.lastError = statusReconnecting, err, err
+	if errors.Is(err, problem.PendingUnavailable) {
+		return // says nothing of the primary
+	}
+	var said *pgconn.PgError
+	s.answered = errors.As(err, &said)
+	s.online = s.answered
 }
 
 func (s *processorState) connected(at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.online, s.changed = true, at
+	s.online, s.answered, s.changed = true, false, at
 	s.status, s.reason = statusIdle, nil
 }
 
@@ -80,10 +92,12 @@ func (s *processorState) mainSeen(online bool, err error) {
 }
 
 // claimed keeps what a claim has brought to light.
-func (s *processorState) claimed(c pending.Connection) {
+func (s *processorState) claimed(c pending.Connection, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lostTail += len(c.LostTail)
+	if len(c.LostTail) > 0 {
+		s.lostTail = at
+	}
 	s.alarm = s.alarm || c.Alarm
 }
 
@@ -99,6 +113,6 @@ func (s *processorState) report() processorReport {
 	defer s.mu.Unlock()
 	return processorReport{
 		Status: s.status, Reason: s.reason, Online: s.online, LastRun: s.lastRun, LastError: s.lastError,
-		Processed: s.count, LostTail: s.lostTail, Alarm: s.alarm,
+		Processed: s.count, LostTail: s.lostTail, Alarm: s.alarm, Answered: s.answered,
 	}
 }

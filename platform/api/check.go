@@ -134,6 +134,12 @@ func (c *checker) operation(at, method string, o map[string]any, kinds map[strin
 		c.parameter(at, c.resolve(p), kinds)
 	}
 	success := 0
+	same := map[any]bool{}
+	for status, response := range c.object(o, "responses") {
+		if strings.HasPrefix(status, "2") {
+			same[c.object(response, "content", jsonType, "schema")["$ref"]] = true
+		}
+	}
 	for status, response := range c.object(o, "responses") {
 		resolved := c.resolve(response)
 		for media, content := range c.object(resolved, "content") {
@@ -142,6 +148,7 @@ func (c *checker) operation(at, method string, o map[string]any, kinds map[strin
 			case strings.HasPrefix(status, "2"):
 				success++
 				c.responses = append(c.responses, schema)
+			case status == "503" && media == jsonType && same[schema["$ref"]]: // Op.SameBody
 			case media != "application/problem+json" || schema["$ref"] != schemaPrefix+"Problem":
 				c.add("%s: the answer %s is not the shared Problem", at, status)
 			}

@@ -89,6 +89,11 @@ func (r *Router) describe(rt *route) {
 	for _, status := range statuses {
 		op.Responses[strconv.Itoa(status)] = &huma.Response{Ref: responsePrefix + r.problemResponse(status)}
 	}
+	for _, status := range rt.op.SameBody {
+		success := *op.Responses[successOf(op)]
+		success.Description = http.StatusText(status)
+		op.Responses[strconv.Itoa(status)] = &success
+	}
 	if len(rt.op.Problems) > 0 {
 		var codes []string
 		for _, k := range rt.op.Problems {
@@ -96,6 +101,16 @@ func (r *Router) describe(rt *route) {
 		}
 		op.Description = strings.TrimSpace(op.Description + "\n\nProblems: " + strings.Join(codes, ", ") + ".")
 	}
+}
+
+// successOf is the one 2xx status of an operation.
+func successOf(op *huma.Operation) string {
+	for code := range op.Responses {
+		if strings.HasPrefix(code, "2") {
+			return code
+		}
+	}
+	return ""
 }
 
 // bodyMedia lists the media types of a body, in the document and for the check.

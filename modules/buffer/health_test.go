@@ -1,0 +1,103 @@
+package buffer
+
+import (
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/opsdb/opsdb/platform/lsn"
+	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/pg"
+	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/txn/txntest"
+)
+
+func TestReasonsOfHealthSayWhatIsKnown(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	now := time.Now()
+	m := make1(t, s, func(c *Config) { c.Clock = func() time.Time { return now } })
+	reasons := func() string { return fmt.Sprint(m.examine(t.Context()).Reasons) }
+	check := func(when, part string, want bool) {
+		t.Helper()
+		if got := reasons(); strings.Contains(got, part) != want {
+			t.Errorf("%s: %s; says %q: want %v", when, got, part, want)
+		}
+	}
+	txntest.Note(t, s.Buffered, "x", nil)
+	m.state.connected(now)
+	check("at once", "more than a minute", false)
+	now = now.Add(61 * time.Second)
+	check("after a minute", "more than a minute", true)
+	m.state.failed(errors.New("connection refused"))
+	check("with the link cut", "more than a minute", false)
+	check("with the link cut", "the primary cannot be reached", true)
+
+	m.state.failed(fmt.Errorf("flushing: %w", &pgconn.PgError{Code: "57P01", Message: "terminating connection"}))
+	check("when the primary ended it", "the primary cannot be reached", false)
+	check("when the primary ended it", "a flush failed", true)
+	if h := m.examine(t.Context()); h.Database != connected || h.Status != degraded {
+		t.Errorf("%+v", h)
+	}
+	m.state.connected(now)
+	m.state.failed(problem.PendingUnavailable.New("Redis is away"))
+	check("when Redis is away", "the primary cannot be reached", false)
+
+	m.state.claimed(pending.Connection{LostTail: []int64{1}}, now)
+	check("after a lost tail", "had lost commits", true)
+	now = now.Add(time.Hour)
+	check("an hour later", "had lost commits", false)
+}
+
+func TestHealthAnswersInTimeWhenAServerHangs(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	line, url := txntest.Line(t, s.MainRoleURL)
+	pool, err := pg.OpenWriter(t.Context(), url, pg.Options{ApplicationName: "opsdb-test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	m := mainSite(t, s)
+	m.config.Primary = pool
+	at := serve(t, m)
+	at.call("", "GET", "/health", 200)
+	txntest.Blackhole(t, line)
+	began := time.Now()
+	answer := httptest.NewRecorder()
+	at.handler.ServeHTTP(answer, httptest.NewRequest("GET", "/health", nil))
+	if took := time.Since(began); answer.Code != 503 || took > 1500*time.Millisecond {
+		t.Errorf("%d after %s, want 503 within about a second", answer.Code, took)
+	}
+	if h := answer.Header(); h.Get("Retry-After") == "" || !strings.HasPrefix(h.Get("Content-Type"), "application/json") {
+		t.Errorf("%v", h)
+	}
+	txntest.Up(t, line)
+}
+
+func TestAPositionThatIsNotKnownIsNull(t *testing.T) {
+	if known(0) != nil || *known(lsn.LSN(16)) != "0/10" {
+		t.Error("0/0 is no position")
+	}
+}
+
+func TestMainBuffersNothingAndSaysWhereItIs(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	m := mainSite(t, s)
+	m.config.URL = "https://main.example"
+	at := serve(t, m)
+	d := at.call("ada", "GET", "/api/site/info", 200)["details"].(map[string]any)
+	if len(d["buffered_operations"].([]any)) != 0 || d["url"] != "https://main.example" {
+		t.Errorf("%v", d)
+	}
+	m.config.URL = ""
+	if d = at.call("ada", "GET", "/api/site/info", 200)["details"].(map[string]any); d["url"] != nil {
+		t.Errorf("%v", d)
+	}
+}
