@@ -178,7 +178,7 @@ func TestStartRefusesUnknownParents(t *testing.T) {
 			"42": "an execution has a UUID, an obs unit's executions are at /obs_unit/{id}/executed_obs_units",
 			"x":  "must be a UUID of 36 characters, with hyphens",
 		} {
-			errors := at.get("/executed_obs_units/" + id).wantProblem(422, "invalid", "path.id").list("errors")
+			errors := at.get("/executed_obs_units/"+id).wantProblem(422, "invalid", "path.id").list("errors")
 			if len(errors) != 1 || errors[0].text("message") != message {
 				t.Errorf("%s: got %v, want %q", id, errors, message)
 			}

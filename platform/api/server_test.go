@@ -120,7 +120,7 @@ func TestAnswersOfHandlersPassAsTheyAre(t *testing.T) {
 		}
 		w.Header().Set("Content-Length", fmt.Sprint(2*len(text)))
 		for range 2 {
-			io.WriteString(w, text)                //nolint:errcheck // the reader tells
+			io.WriteString(w, text)               //nolint:errcheck // the reader tells
 			http.NewResponseController(w).Flush() //nolint:errcheck // the reader tells
 		}
 	}))

@@ -22,7 +22,6 @@ type state struct {
 	faults    []fault
 	count     int
 	values    Values
-	list      listState
 	request   *http.Request
 }
 

@@ -83,12 +83,14 @@ type (
 	hiddenInput  struct{ hiddenPath }
 	deeperInput  struct{ Deeper }
 	pointerInput struct{ *hiddenPath }
-	harmless     struct{ plain int }
+	harmless     struct{}
 	fineInput    struct {
 		harmless
 		ID int64 `path:"id"`
 	}
 )
+
+var _ = fineInput{}.harmless // otherwise named by reflection only
 
 // TestHiddenParametersAreRefused: huma leaves the fields of an embedded struct that
 // is not exported empty, so that a handler would ask for record 0.

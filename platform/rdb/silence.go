@@ -13,7 +13,7 @@ import (
 
 // ErrSilent is the answer for every command between one that got no answer in
 // time and the first probe that gets one. It counts as Unreachable.
-var ErrSilent = errors.New("Redis did not answer a moment ago")
+var ErrSilent = errors.New("the site's Redis did not answer a moment ago")
 
 // probePause spaces the probes of a server that refuses connections; one that
 // hangs is probed once per Options.Timeout.
