@@ -85,6 +85,7 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 		}
 	}
 	cause := context.Cause(running)
+	end(nil) // whatever still waits for a server to answer need not be waited for
 	logger.Info("opsdb ends", "reason", cause)
 
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.ShutdownTimeout)
@@ -96,7 +97,6 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 	if s != nil {
 		stopErr = errors.Join(stopErr, s.stop(stopping))
 	}
-	end(nil)
 	switch {
 	case ctx.Err() != nil: // told to stop, at whatever moment
 		return stopErr
