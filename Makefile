@@ -100,8 +100,12 @@ fuzz: setup ## Run every fuzz target for FUZZTIME (20s)
 	done
 
 .PHONY: plants
-plants: setup ## Plant every fault of the buffer and see the tests notice it (half an hour)
-	OPSDB_PLANTS=all $(GO) test ./platform/pending -run TestPlantedFaults -timeout 60m -v
+plants: setup ## Plant every fault of plants_test.go and see the tests notice it (half an hour)
+	OPSDB_PLANTS=all $(GO) test . -run TestPlantedFaults -timeout 90m -v
+
+.PHONY: malformed
+malformed: setup ## Send a million malformed requests to both sites (bar S3; some minutes)
+	OPSDB_MALFORMED=1000000 $(GO) test ./cmd/opsdb -run TestMalformedRequestsAreProblems -timeout 40m -count=1 -v
 
 .PHONY: bench
 bench: build setup ## Measure against the floors and write docs/benchmarks (some minutes)
