@@ -100,8 +100,8 @@ fuzz: setup ## Run every fuzz target for FUZZTIME (20s)
 	done
 
 .PHONY: plants
-plants: setup ## Plant every fault of plants_test.go and see the tests notice it (half an hour)
-	OPSDB_PLANTS=all $(GO) test . -run TestPlantedFaults -timeout 90m -v
+plants: setup ## Plant every fault of plants/plants_test.go and see the tests notice it (half an hour)
+	OPSDB_PLANTS=all $(GO) test ./plants -run TestPlantedFaults -timeout 90m -v
 
 .PHONY: malformed
 malformed: setup ## Send a million malformed requests to both sites (bar S3; some minutes)

@@ -1,4 +1,5 @@
-package opsdb_test
+// Package plants holds mistakes that the tests of the product must find.
+package plants
 
 import (
 	"encoding/json"
@@ -101,6 +102,15 @@ var plants = []plant{
 	{"a revoked token is remembered", "modules/auth/authenticate.go", "\t\ta.refuse(ctx, hash)\n\t\treturn api.Principal{}, problem.Unauthorized.New(\"the API token has been revoked\")", "\t\treturn api.Principal{}, problem.Unauthorized.New(\"the API token has been revoked\")", "RevokedTokenIsNotRemembered", false},
 	{"what cannot be checked is called wrong", "modules/auth/authenticate.go", "return api.Principal{}, problem.CredentialsUnavailable.New(", "return api.Principal{}, problem.Unauthorized.New(", "CannotCheck|NothingCanBeChecked", false},
 	{"a transaction of others is shown", "modules/buffer/operations_transactions.go", "if !found || !known || principal.Actor() != t.Actor && !principal.Can(\"read:buffer\") {", "if !found || !known {", "OperationsAt", false},
+}
+
+// TestMain runs everything in the root of the repository, where the names of
+// the files begin.
+func TestMain(m *testing.M) {
+	if err := os.Chdir(".."); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
 }
 
 // TestPlantsAreAboutTheCodeAsItIs keeps the list fit for use: each mistake can
