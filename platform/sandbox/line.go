@@ -21,6 +21,7 @@ type Line struct {
 	listener net.Listener
 	conns    map[*lineConn]struct{}
 	budget   *budget
+	gone     bool         // the target's host: nobody listens there
 	free     [2]time.Time // per direction: when the bandwidth is free again
 	passed   [2]int64
 	closed   bool
@@ -148,6 +149,27 @@ func (l *Line) Hold() (release func()) {
 	}
 }
 
+// HostGone makes the far end a host that no longer exists, or one that is back:
+// the line stays up, but who connects is refused at once, as by the network of
+// a dead server. Only then does a client with several hosts in its URL go on to
+// the next one; a connection that is accepted and then reset may end its search.
+func (l *Line) HostGone(gone bool) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.gone == gone {
+		return nil
+	}
+	up := l.state.Up
+	l.goDown()
+	l.gone = gone
+	var err error
+	if up {
+		err = l.goUp()
+	}
+	l.wake()
+	return err
+}
+
 // Close drops every connection and ends the line.
 func (l *Line) Close() {
 	up := false
@@ -218,6 +240,10 @@ func (l *Line) exhausted(b *budget) {
 }
 
 func (l *Line) goUp() error {
+	if l.gone {
+		l.state.Up = true
+		return nil
+	}
 	listener, err := listenAgain(l.addr)
 	if err != nil {
 		return fmt.Errorf("taking the %s line up: %w", l.name, err)

@@ -70,25 +70,28 @@ func (c Change) check() error {
 
 // Link is the simulated long line between the observatory and the main site:
 // two proxied TCP lines whose delay and faults are switched together or apart.
+//
+// A main site with two servers has two of each, which are switched together:
+// Database and Replication lead to the first server, Second to the other.
 type Link struct {
 	Database    *Line
 	Replication *Line
+	// Second are the lines to the main site's second server; nil without one.
+	Second *SecondLines
 
 	// mu makes a change of both lines one change.
 	mu      sync.Mutex
 	control *linkControl
 }
 
+// SecondLines are the link's lines to the main site's second server.
+type SecondLines struct{ Database, Replication *Line }
+
 // NewLink opens both lines to the primary at target ("host:port"), with the
 // given round trip time, on the given loopback ports.
 func NewLink(target string, rtt time.Duration, databasePort, replicationPort int) (*Link, error) {
-	database, err := NewLine(DatabaseLine, target, databasePort)
+	database, replication, err := newLines(target, databasePort, replicationPort)
 	if err != nil {
-		return nil, err
-	}
-	replication, err := NewLine(ReplicationLine, target, replicationPort)
-	if err != nil {
-		database.Close()
 		return nil, err
 	}
 	l := &Link{Database: database, Replication: replication}
@@ -96,13 +99,52 @@ func NewLink(target string, rtt time.Duration, databasePort, replicationPort int
 	return l, nil
 }
 
+func newLines(target string, databasePort, replicationPort int) (database, replication *Line, err error) {
+	if database, err = NewLine(DatabaseLine, target, databasePort); err != nil {
+		return nil, nil, err
+	}
+	if replication, err = NewLine(ReplicationLine, target, replicationPort); err != nil {
+		database.Close()
+		return nil, nil, err
+	}
+	return database, replication, nil
+}
+
+// AddSecond opens the lines to the main site's second server, as they are to the
+// first. It is called once, before anything uses the link.
+func (l *Link) AddSecond(target string, databasePort, replicationPort int) error {
+	database, replication, err := newLines(target, databasePort, replicationPort)
+	if err != nil {
+		return err
+	}
+	l.Second = &SecondLines{Database: database, Replication: replication}
+	rtt := l.Database.State().RTTMillis
+	return l.Apply(Change{RTTMillis: &rtt})
+}
+
+// lines are all lines of a name, or all there are when it is empty.
+func (l *Link) lines(name string) []*Line {
+	var found []*Line
+	for _, line := range []*Line{l.Database, l.Replication} {
+		if name == "" || line.name == name {
+			found = append(found, line)
+		}
+	}
+	if l.Second != nil {
+		second := Link{Database: l.Second.Database, Replication: l.Second.Replication}
+		found = append(found, second.lines(name)...)
+	}
+	return found
+}
+
 // Close drops every connection and ends both lines and the control interface.
 func (l *Link) Close() {
 	if l.control != nil {
 		l.control.close()
 	}
-	l.Database.Close()
-	l.Replication.Close()
+	for _, line := range l.lines("") {
+		line.Close()
+	}
 }
 
 // Up lets connections through again.
@@ -144,15 +186,15 @@ func (l *Link) Apply(c Change, lines ...string) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	chosen := []*Line{l.Database, l.Replication}
+	chosen := l.lines("")
 	if len(lines) > 0 {
 		chosen = chosen[:0]
 		for _, name := range lines {
-			line, err := l.line(name)
-			if err != nil {
-				return err
+			named := l.lines(name)
+			if name == "" || len(named) == 0 {
+				return fmt.Errorf("unknown line %q: there are %q and %q", name, DatabaseLine, ReplicationLine)
 			}
-			chosen = append(chosen, line)
+			chosen = append(chosen, named...)
 		}
 	}
 	var shared *budget
@@ -164,16 +206,6 @@ func (l *Link) Apply(c Change, lines ...string) error {
 		failed = append(failed, line.apply(c, shared))
 	}
 	return errors.Join(failed...)
-}
-
-func (l *Link) line(name string) (*Line, error) {
-	switch name {
-	case DatabaseLine:
-		return l.Database, nil
-	case ReplicationLine:
-		return l.Replication, nil
-	}
-	return nil, fmt.Errorf("unknown line %q: there are %q and %q", name, DatabaseLine, ReplicationLine)
 }
 
 // budget counts down the bytes that may still pass before its lines go down.

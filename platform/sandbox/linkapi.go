@@ -68,20 +68,29 @@ type linkAnswer struct {
 }
 
 func (l *Link) answer() linkAnswer {
-	database, replication := l.Database.State(), l.Replication.State()
+	database, replication := worst(l.lines(DatabaseLine)), worst(l.lines(ReplicationLine))
 	if database == replication {
 		return linkAnswer{LineState: database}
 	}
-	worst := LineState{
-		Up:            database.Up && replication.Up,
-		RTTMillis:     max(database.RTTMillis, replication.RTTMillis),
-		Blackhole:     database.Blackhole || replication.Blackhole,
-		BandwidthKbps: tighter(database.BandwidthKbps, replication.BandwidthKbps),
-		CutAfterBytes: tighter(database.CutAfterBytes, replication.CutAfterBytes),
-	}
-	return linkAnswer{LineState: worst, Lines: map[string]LineState{
+	return linkAnswer{LineState: worst(l.lines("")), Lines: map[string]LineState{
 		DatabaseLine: database, ReplicationLine: replication,
 	}}
+}
+
+// worst is one state for several lines.
+func worst(lines []*Line) LineState {
+	all := lines[0].State()
+	for _, line := range lines[1:] {
+		one := line.State()
+		all = LineState{
+			Up:            all.Up && one.Up,
+			RTTMillis:     max(all.RTTMillis, one.RTTMillis),
+			Blackhole:     all.Blackhole || one.Blackhole,
+			BandwidthKbps: tighter(all.BandwidthKbps, one.BandwidthKbps),
+			CutAfterBytes: tighter(all.CutAfterBytes, one.CutAfterBytes),
+		}
+	}
+	return all
 }
 
 // tighter is the smaller of two limits of which 0 is none.

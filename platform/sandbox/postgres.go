@@ -21,7 +21,7 @@ const (
 	replicationSlot = site
 )
 
-// Postgres is one of the stack's two database servers.
+// Postgres is one of the stack's database servers.
 type Postgres struct {
 	*Process
 	// Port is where it listens on loopback.
@@ -35,9 +35,19 @@ type Postgres struct {
 func (p *Postgres) URL(database string) string { return p.url(database, superuser, p.password, p.Port) }
 
 func (p *Postgres) url(database, role, password string, port int) string {
-	u := url.URL{
-		Scheme: "postgresql", Host: fmt.Sprintf("127.0.0.1:%d", port), Path: "/" + database,
-		User: url.UserPassword(role, password), RawQuery: "sslmode=disable",
+	return postgresURL(database, role, password, port)
+}
+
+// postgresURL is a libpq URI; of several servers it means the one that takes writes.
+func postgresURL(database, role, password string, ports ...int) string {
+	u := url.URL{Scheme: "postgresql", Path: "/" + database, User: url.UserPassword(role, password), RawQuery: "sslmode=disable"}
+	hosts := make([]string, len(ports))
+	for i, port := range ports {
+		hosts[i] = fmt.Sprintf("127.0.0.1:%d", port)
+	}
+	u.Host = strings.Join(hosts, ",")
+	if len(hosts) > 1 {
+		u.RawQuery += "&target_session_attrs=read-write"
 	}
 	return u.String()
 }
@@ -176,8 +186,8 @@ func (p *Postgres) clear() {
 	}
 }
 
-// settings are the same for both servers, so that each can take the other's
-// part; what differs comes last.
+// settings are the same for all servers, so that each can take another's part;
+// what differs comes last.
 func (s *Stack) settings(p *Postgres) string {
 	lines := []string{
 		"listen_addresses = '127.0.0.1'",
@@ -208,12 +218,17 @@ func (s *Stack) settings(p *Postgres) string {
 		// Survives the death of any process, not of the machine.
 		lines = append(lines, "fsync = off", "full_page_writes = on", "max_wal_size = 256MB")
 	}
-	if p == s.Replica {
-		conninfo := fmt.Sprintf("host=127.0.0.1 port=%d user=%s password=%s application_name=%s sslmode=disable",
-			s.Link.Replication.Port(), replicationRole, s.secrets.Replication, site)
+	if s.pair != nil {
+		// A server that has been away, and pg_rewind, need some of the past.
+		lines = append(lines, "wal_keep_size = 256MB")
+	}
+	switch p {
+	case s.Replica:
 		lines = append(lines,
-			fmt.Sprintf("primary_conninfo = '%s'", conninfo),
+			fmt.Sprintf("primary_conninfo = '%s'", s.conninfo(site, s.Link.lines(ReplicationLine))),
 			fmt.Sprintf("primary_slot_name = '%s'", replicationSlot))
+	case s.Standby:
+		lines = append(lines, fmt.Sprintf("primary_conninfo = '%s'", s.conninfo(p.Name, []*Line{s.pair.stream[s.Primary]})))
 	}
 	return strings.Join(lines, "\n") + "\n"
 }
@@ -259,22 +274,43 @@ func (s *Stack) createPrimary(ctx context.Context) error {
 		return err
 	}
 	// The password is ours: letters and digits.
+	err = p.Exec(ctx, superuser, fmt.Sprintf("CREATE ROLE %s LOGIN REPLICATION PASSWORD '%s'", replicationRole, s.secrets.Replication))
+	if err != nil {
+		return err
+	}
+	return p.makeSlot(ctx)
+}
+
+// makeSlot keeps the log for the observatory's replica from here on. A standby
+// has one too, or it could not go on with the replica after its promotion.
+func (p *Postgres) makeSlot(ctx context.Context) error {
 	return p.Exec(ctx, superuser, fmt.Sprintf(
-		"CREATE ROLE %s LOGIN REPLICATION PASSWORD '%s'; SELECT pg_create_physical_replication_slot('%s', true)",
-		replicationRole, s.secrets.Replication, replicationSlot))
+		"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '%[1]s'; SELECT pg_create_physical_replication_slot('%[1]s', true)",
+		replicationSlot))
+}
+
+// conninfo is how a server streams, from the one of several that takes writes.
+func (s *Stack) conninfo(name string, lines []*Line) string {
+	hosts, ports := make([]string, len(lines)), make([]string, len(lines))
+	for i, line := range lines {
+		hosts[i], ports[i] = "127.0.0.1", strconv.Itoa(line.Port())
+	}
+	info := fmt.Sprintf("host=%s port=%s user=%s password=%s application_name=%s sslmode=disable",
+		strings.Join(hosts, ","), strings.Join(ports, ","), replicationRole, s.secrets.Replication, name)
+	if len(lines) > 1 {
+		info += " target_session_attrs=read-write"
+	}
+	return info
 }
 
 // createReplica copies the primary and starts the copy as its replica, which
 // streams through the link.
 func (s *Stack) createReplica(ctx context.Context) error {
-	if err := s.copyPrimary(ctx); err != nil {
-		return err
-	}
-	return s.Replica.Start(ctx)
+	return s.copyPrimary(ctx, s.Replica)
 }
 
-func (s *Stack) copyPrimary(ctx context.Context) error {
-	p := s.Replica
+// copyPrimary makes p's data a copy of the primary's and starts it as its replica.
+func (s *Stack) copyPrimary(ctx context.Context, p *Postgres) error {
 	if err := s.owner.mkdir(p.dir); err != nil {
 		return err
 	}
@@ -288,10 +324,17 @@ func (s *Stack) copyPrimary(ctx context.Context) error {
 	if err := backup.run(ctx); err != nil {
 		return err
 	}
+	return s.startAsReplica(ctx, p)
+}
+
+func (s *Stack) startAsReplica(ctx context.Context, p *Postgres) error {
 	if err := s.owner.writeFile(filepath.Join(p.dir, "standby.signal"), ""); err != nil {
 		return err
 	}
-	return s.configure(p)
+	if err := s.configure(p); err != nil {
+		return err
+	}
+	return p.Start(ctx)
 }
 
 // RebuildReplica throws the replica's data away and copies the primary again.
@@ -308,6 +351,12 @@ func (s *Stack) RebuildReplica(ctx context.Context) error {
 // WaitForReplay waits until the replica has replayed everything that the
 // primary has written by now.
 func (s *Stack) WaitForReplay(ctx context.Context) error {
+	if s.pair != nil {
+		// Positions of different timelines cannot be compared.
+		if err := s.waitForFollowing(ctx); err != nil {
+			return err
+		}
+	}
 	lsn, err := s.Primary.Text(ctx, superuser, "SELECT pg_current_wal_insert_lsn()::text")
 	if err != nil {
 		return err

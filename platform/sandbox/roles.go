@@ -43,14 +43,14 @@ func (s *Stack) Grant(ctx context.Context, database string) error {
 // role; it needs Grant.
 func (s *Stack) MainURL(database string) string {
 	login := s.logins().Main
-	return s.Primary.url(database, login.Name, login.Password, s.Primary.Port)
+	return s.mainURL(database, login.Name, login.Password, nil)
 }
 
 // ProcessorURL is the primary for the observatory's processor and direct writes,
 // through the link and as an unprivileged role; it needs Grant.
 func (s *Stack) ProcessorURL(database string) string {
 	login := s.logins().Sites[0].Processor
-	return s.Primary.url(database, login.Name, login.Password, s.Link.Database.Port())
+	return s.mainURL(database, login.Name, login.Password, s.Link.lines(DatabaseLine))
 }
 
 // ReaderURL is the replica for the observatory's API servers, as an

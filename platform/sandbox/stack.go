@@ -30,6 +30,9 @@ type Options struct {
 	ExtraPorts int
 	// RTT is the link's round trip time.
 	RTT time.Duration
+	// Standby gives the main site a second server, an asynchronous standby of the
+	// first, for FailOver. Not with Keep.
+	Standby bool
 	// Durable lets PostgreSQL write through to the disk, as a real server does.
 	Durable bool
 	// Logger receives restarts and other events; nil discards them.
@@ -42,7 +45,12 @@ type Options struct {
 // Stack is a primary, a streaming replica, a Redis and the link between the
 // two sites: real processes, each supervised.
 type Stack struct {
+	// Primary is the main site's server that takes writes. FailOver exchanges it
+	// with Standby: nobody else may look at the two meanwhile.
 	Primary *Postgres
+	// Standby is the main site's other server; nil without Options.Standby.
+	Standby *Postgres
+	// Replica is the observatory's.
 	Replica *Postgres
 	Redis   *Redis
 	Link    *Link
@@ -58,7 +66,8 @@ type Stack struct {
 	owner    owner
 	log      *slog.Logger
 	secrets  secrets
-	servers  string // the servers' data; Dir/servers, or where that link leads
+	pair     *mainPair // nil without Options.Standby
+	servers  string    // the servers' data; Dir/servers, or where that link leads
 	lock     *os.File
 	made     []string // what to remove at the end
 
@@ -94,6 +103,9 @@ func Start(ctx context.Context, options Options) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
+	if options.Standby && options.Keep {
+		return nil, errors.New("a stack with a standby cannot be kept: after a failover nobody would know which of the two is the primary")
+	}
 	s := &Stack{options: options, binaries: binaries, owner: serverOwner, log: options.Logger}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -113,7 +125,10 @@ func (s *Stack) start(ctx context.Context) error {
 	if err := s.loadState(); err != nil {
 		return err
 	}
-	const own = 6
+	own := 6
+	if s.options.Standby {
+		own += pairPorts
+	}
 	ports, err := freePorts(s.options.PortBase, own+s.options.ExtraPorts)
 	if err != nil {
 		return err
@@ -121,7 +136,11 @@ func (s *Stack) start(ctx context.Context) error {
 	// The programs' ports come first: they are what people type.
 	s.Ports = ports[:s.options.ExtraPorts]
 	ports = ports[s.options.ExtraPorts:]
-	s.Primary = s.newPostgres("primary", "cologne", ports[0])
+	primary := "primary"
+	if s.options.Standby {
+		primary = "cologne-a"
+	}
+	s.Primary = s.newPostgres(primary, "cologne", ports[0])
 	s.Replica = s.newPostgres("replica", "observatory", ports[1])
 	s.Redis = s.newRedis(ports[2])
 	s.Link, err = NewLink(fmt.Sprintf("127.0.0.1:%d", ports[0]), s.options.RTT, ports[3], ports[4])
@@ -130,6 +149,11 @@ func (s *Stack) start(ctx context.Context) error {
 	}
 	if err := s.Link.Serve(ports[5]); err != nil {
 		return err
+	}
+	if s.options.Standby {
+		if err := s.preparePair(ports[6:]); err != nil {
+			return err
+		}
 	}
 	redis := make(chan error, 1)
 	go func() { redis <- s.startRedis(ctx) }()
@@ -143,6 +167,11 @@ func (s *Stack) startPair(ctx context.Context) error {
 	if s.Fresh {
 		if err := s.createPrimary(ctx); err != nil {
 			return err
+		}
+		if s.pair != nil {
+			if err := s.createStandby(ctx); err != nil {
+				return err
+			}
 		}
 		return s.createReplica(ctx)
 	}
@@ -284,7 +313,13 @@ func (s *Stack) logFile(process string) string {
 // LinkURL is a libpq URI of the primary's superuser through the link's database
 // line, the way the observatory goes.
 func (s *Stack) LinkURL(database string) string {
-	return s.Primary.url(database, superuser, s.secrets.Postgres, s.Link.Database.Port())
+	return s.mainURL(database, superuser, s.secrets.Postgres, s.Link.lines(DatabaseLine))
+}
+
+// PrimaryURL is a libpq URI of the superuser for the main site's server that
+// takes writes, whichever it is, past the link.
+func (s *Stack) PrimaryURL(database string) string {
+	return s.mainURL(database, superuser, s.secrets.Postgres, nil)
 }
 
 // Remember lets Close remove a path that the caller made in Dir.
@@ -349,12 +384,18 @@ func (s *Stack) Close() error {
 	if s.Link != nil {
 		s.Link.Close()
 	}
+	if s.pair != nil {
+		s.pair.close()
+	}
 	var servers []*Process
 	if s.Redis != nil {
 		servers = append(servers, s.Redis.Process)
 	}
 	if s.Replica != nil {
 		servers = append(servers, s.Replica.Process, s.Primary.Process)
+	}
+	if s.Standby != nil {
+		servers = append(servers, s.Standby.Process)
 	}
 	failed = append(failed, stopAll(7*time.Second, servers))
 	failed = append(failed, s.remove())

@@ -351,7 +351,7 @@ func (s *stack) private(t testing.TB, options []Option) *Pair {
 func (s *stack) describe(template template, database string, redis int) *Pair {
 	return &Pair{
 		Stack: s.Stack, Database: database, Site: SecondarySite,
-		MainURL: s.Stack.Primary.URL(database), LinkURL: s.LinkURL(database), ReplicaURL: s.Stack.Replica.URL(database),
+		MainURL: s.PrimaryURL(database), LinkURL: s.LinkURL(database), ReplicaURL: s.Stack.Replica.URL(database),
 		MainRoleURL: s.Stack.MainURL(database), ProcessorURL: s.ProcessorURL(database), ReaderURL: s.ReaderURL(database),
 		RedisURL: s.Redis.DatabaseURL(redis),
 		SiteID:   template.siteID, MainSiteID: template.mainSiteID,
