@@ -107,6 +107,10 @@ plants: setup ## Plant every fault of plants/plants_test.go and see the tests no
 malformed: setup ## Send a million malformed requests to both sites (bar S3; some minutes)
 	OPSDB_MALFORMED=1000000 $(GO) test ./cmd/opsdb -run TestMalformedRequestsAreProblems -timeout 40m -count=1 -v
 
+.PHONY: model
+model: ## Explore the model of the protocol and look for its planted faults (some minutes)
+	$(GO) run ./tools/model
+
 .PHONY: bench
 bench: build setup ## Measure against the floors and write docs/benchmarks (some minutes)
 	bin/opsdb bench --write docs/benchmarks

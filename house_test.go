@@ -27,8 +27,10 @@ var platformUses = map[string][]string{
 	"pending": {"rdb", "lsn", "problem"},
 	"txn":     {"pending", "lsn", "problem", "pg"},
 	"api":     {"problem", "config", "observe"},
-	"record":  {"api", "pending", "problem"},
-	"sandbox": {"pg", "rdb"},
+	// The model says in its own words what the code does, so it uses none of it.
+	"protocol": nil,
+	"record":   {"api", "pending", "problem"},
+	"sandbox":  {"pg", "rdb"},
 }
 
 // source is one Go file of the product, tests left out.
