@@ -7,7 +7,7 @@ import (
 )
 
 // The short run of every `go test`; make model goes further.
-var short = Limits{States: 4000, Time: 5 * time.Second}
+var short = Limits{States: 2500, Time: 3 * time.Second}
 
 func scenario(t *testing.T, name string) *Scenario {
 	t.Helper()
