@@ -40,6 +40,7 @@ type site struct {
 
 	primary *pgxpool.Pool // for direct writes
 	local   *pgxpool.Pool // for reads: the replica, at main the primary
+	checks  *pgxpool.Pool // of the same replica, for the checks of writes; nil at main
 	redis   *rdb.Client   // nil at main
 	store   *pending.Store
 	reader  *pending.Reader
@@ -142,7 +143,11 @@ func (s *site) openSecondary(ctx context.Context, fatal context.CancelCauseFunc)
 			fatal(err)
 		}
 	})
+	if s.checks, err = pg.OpenChecks(ctx, c.LocalDB.URL, pg.Options{ApplicationName: "opsdb " + c.SiteName + " checks"}); err != nil {
+		return err
+	}
 	s.reader = pending.NewReader(s.local, s.store, c.SiteName, pending.Limits{})
+	s.reader.CheckOn(s.checks)
 	var direct *txn.Direct
 	if !c.BufferCritical {
 		direct = txn.NewDirect(txn.DirectConfig{
@@ -289,7 +294,7 @@ func (s *site) close() error {
 	if s.redis != nil {
 		err = errors.Join(err, s.redis.Close())
 	}
-	for _, pool := range []*pgxpool.Pool{s.local, s.primary} {
+	for _, pool := range []*pgxpool.Pool{s.checks, s.local, s.primary} {
 		if pool != nil {
 			pool.Close()
 		}

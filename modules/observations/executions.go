@@ -39,7 +39,7 @@ func (m *Module) buildStart(ctx context.Context, tx *txn.Builder, body *Executed
 	}
 	modules := slices.Compact(slices.Sorted(slices.Values(body.ModuleConfigurationIDs)))
 	if err := tx.Check(ctx, func(ctx context.Context, s *pending.Snapshot) error {
-		return checkStart(ctx, s, &step, modules)
+		return checkStart(ctx, s, &step, modules, body.ID != nil)
 	}); err != nil {
 		return err
 	}
@@ -50,8 +50,8 @@ func (m *Module) buildStart(ctx context.Context, tx *txn.Builder, body *Executed
 	return nil
 }
 
-// checkStart refuses parents that do not exist and an id that does.
-func checkStart(ctx context.Context, s *pending.Snapshot, step *Start, modules []int64) error {
+// checkStart refuses parents that do not exist, and an id of the client's that does.
+func checkStart(ctx context.Context, s *pending.Snapshot, step *Start, modules []int64, chosen bool) error {
 	refs, err := db.New(s.DB).FindStartReferences(ctx, db.FindStartReferencesParams{
 		ObsUnitID: step.ObsUnitID, AzimuthRangeID: step.AzimuthRangeID, PreScheduledSlotID: step.PreScheduledSlotID,
 		ID: step.ID, ModuleConfigurationIds: modules,
@@ -77,7 +77,7 @@ func checkStart(ctx context.Context, s *pending.Snapshot, step *Start, modules [
 	if err := wrong.problem(); err != nil {
 		return err
 	}
-	if refs.Taken || isPending(s.View, tableExecution, step.ID) {
+	if chosen && (refs.Taken || isPending(s.View, tableExecution, step.ID)) {
 		return problem.IDTaken.Field("body.id", step.ID.String(), "another execution has this id")
 	}
 	return nil

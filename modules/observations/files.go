@@ -89,6 +89,11 @@ func (m *Module) buildFiles(ctx context.Context, tx *txn.Builder, files []RawDat
 		tx.ClientID(ids[n])
 	}
 	if err := tx.Check(ctx, func(ctx context.Context, s *pending.Snapshot) error {
+		if len(files) > fewPaths {
+			if err := s.Open(ctx); err != nil { // the queries about so many files take their time
+				return err
+			}
+		}
 		if err := checkFileReferences(ctx, s, files, at); err != nil {
 			return err
 		}

@@ -150,7 +150,9 @@ func (m *Module) start(ctx context.Context, in *startInput) (*startOutput, error
 	if err := checkFree("body.conditions", in.Body.Conditions); err != nil {
 		return nil, err
 	}
-	receipt, err := m.write(ctx, in.Write, func(ctx context.Context, tx *txn.Builder) error {
+	request := request(ctx, in.Write)
+	request.Apart = in.Body.ID == nil // its parents are no pending rows, and an id made here is nobody's
+	receipt, err := m.carryOut(ctx, in.Write, request, func(ctx context.Context, tx *txn.Builder) error {
 		return m.buildStart(ctx, tx, &in.Body)
 	})
 	if err != nil {

@@ -14,8 +14,16 @@ import (
 
 // write carries out what build puts together, and waits as the client prefers.
 func (m *Module) write(ctx context.Context, in api.Write, build func(ctx context.Context, tx *txn.Builder) error) (txn.Receipt, error) {
+	return m.carryOut(ctx, in, request(ctx, in), build)
+}
+
+// request is what the transaction of a write has to know of it.
+func request(ctx context.Context, in api.Write) txn.Request {
 	r := in.Request(ctx)
-	request := txn.Request{Operation: r.Operation, Actor: r.Actor, UserID: r.UserID, Key: r.Key, Digest: r.Digest}
+	return txn.Request{Operation: r.Operation, Actor: r.Actor, UserID: r.UserID, Key: r.Key, Digest: r.Digest}
+}
+
+func (m *Module) carryOut(ctx context.Context, in api.Write, request txn.Request, build func(ctx context.Context, tx *txn.Builder) error) (txn.Receipt, error) {
 	receipt, err := m.writer.Write(ctx, request, build)
 	if err != nil {
 		return txn.Receipt{}, err

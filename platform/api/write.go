@@ -21,8 +21,7 @@ type Write struct {
 	wait time.Duration
 }
 
-// WriteRequest is a write as txn.Request knows it: the fields are the same, so that
-// txn.Request(in.Request(ctx)) converts one into the other.
+// WriteRequest is what a txn.Request has to say of the request.
 type WriteRequest struct {
 	Operation string // the operation's id
 	Actor     string

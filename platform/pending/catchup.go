@@ -301,9 +301,12 @@ type follower struct {
 	client *rdb.Client
 }
 
-// followPause spaces the follower's reads: own writes wake it too, and under
-// load one wake for many is enough.
-const followPause = 2 * time.Millisecond
+// The follower's reads are spaced: under load one wake for many is enough. Own
+// writes wake it too, to find nothing new, and while they come it looks less often.
+const (
+	followPause = 2 * time.Millisecond
+	ownPause    = 10 * time.Millisecond
+)
 
 func (s *Store) follow() *follower {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -325,21 +328,24 @@ func (f *follower) stop() error {
 func (s *Store) followLoop(ctx context.Context, client *rdb.Client) {
 	wait := followPause
 	for ctx.Err() == nil {
-		v := s.Current()
-		_, err := client.XRead(ctx, &redis.XReadArgs{
-			Streams: []string{s.prefix + "transactions", s.prefix + "changes", fmt.Sprintf("%d-0", v.LastSeq), fmt.Sprintf("%d-0", v.LastChange)},
+		seq, change := s.positions()
+		found, err := client.XRead(ctx, &redis.XReadArgs{
+			Streams: []string{s.prefix + "transactions", s.prefix + "changes", fmt.Sprintf("%d-0", seq), fmt.Sprintf("%d-0", change)},
 			Count:   1, Block: 5 * time.Second,
 		}).Result()
 		if ctx.Err() != nil {
 			return
 		}
-		if err == nil || errors.Is(err, redis.Nil) {
+		own := err == nil && s.knows(found)
+		if !own && (err == nil || errors.Is(err, redis.Nil)) {
 			_, err = s.CatchUp(ctx)
 		}
-		if err == nil {
+		if own {
+			wait = ownPause
+		} else if err == nil {
 			wait = followPause
 		} else {
-			if wait == followPause {
+			if wait <= ownPause {
 				s.log.Log(ctx, slog.LevelWarn, "the buffer cannot be followed", "error", err)
 			}
 			s.setStatus(func(st *Status) { st.Reachable, st.Err = false, err })
@@ -350,4 +356,26 @@ func (s *Store) followLoop(ctx context.Context, client *rdb.Client) {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// positions are how far the view has come.
+func (s *Store) positions() (seq, change int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state.LastSeq, s.state.LastChange
+}
+
+// knows reports whether the view holds by now all that was found: transactions that
+// this process has accepted itself.
+func (s *Store) knows(found []redis.XStream) bool {
+	seq, _ := s.positions()
+	for _, stream := range found {
+		for _, m := range stream.Messages {
+			n, err := idNumber(m.ID)
+			if err != nil || stream.Stream != s.prefix+"transactions" || n > seq {
+				return false
+			}
+		}
+	}
+	return true
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -38,15 +39,18 @@ type Snapshot struct {
 	OverlayUnavailable bool
 
 	settled State
+	check   *checking // of the accepting path, which opens it late
 }
 
 // Reader gives answers their snapshots. At main it has no Store and nothing is
 // ever pending, so both sites read the same way.
 type Reader struct {
-	pool   *pgxpool.Pool
-	store  *Store
-	site   string
-	limits Limits
+	pool     *pgxpool.Pool
+	checks   *pgxpool.Pool
+	store    *Store
+	site     string
+	siteText []byte
+	limits   Limits
 	// Unix nanoseconds until which the replica is not asked: by anyone, and by the
 	// accepting path. That one gives up much sooner; a moment too slow for it must
 	// not turn reads away.
@@ -82,8 +86,13 @@ func NewReader(pool *pgxpool.Pool, store *Store, site string, l Limits) *Reader 
 	def(&l.Check, time.Second)
 	def(&l.Remember, time.Second)
 	def(&l.Behind, 2*time.Second)
-	return &Reader{pool: pool, store: store, site: site, limits: l}
+	return &Reader{pool: pool, checks: pool, store: store, site: site, siteText: []byte(site), limits: l}
 }
+
+// CheckOn gives the accepting path connections of its own, so that large reads
+// cannot hold up observing. Their plans may be generic ones: no check has optional
+// filters. It is called before the first check.
+func (r *Reader) CheckOn(pool *pgxpool.Pool) { r.checks = pool }
 
 type (
 	overlayOptional struct{}
@@ -115,7 +124,7 @@ func (r *Reader) Read(ctx context.Context, fn func(ctx context.Context, s *Snaps
 	for {
 		// The view first, then the snapshot. The other way round a transaction
 		// could replicate and be dropped between the two, and be in neither.
-		behind, err := r.snapshot(ctx, view, without, r.limits.Read, 0, fn)
+		behind, err := r.snapshot(ctx, view, without, fn)
 		if !behind {
 			return err
 		}
@@ -162,26 +171,59 @@ func (r *Reader) catchUp(ctx context.Context) (view View, without bool, err erro
 	return view, false, err
 }
 
-// ReadStale is Read without asking Redis, for the accepting path only: the
-// accept script's guards notice what this process has not seen. It asks the
-// replica for no longer than Limits.Accept, and answers replica-unreachable at
-// once for a while after that failed.
-func (r *Reader) ReadStale(ctx context.Context, fn func(ctx context.Context, s *Snapshot) error) error {
-	var view View
-	if r.store != nil {
-		view = r.store.Current()
-		if view.Load == "" {
-			var err error
-			if view, err = r.store.CatchUp(ctx); err != nil {
-				return err
-			}
-		}
+// Check gives fn a snapshot not older than view, for the accepting path: Redis is
+// not asked, since the accept script's guards notice what view lacks. Until fn asks
+// something of the snapshot nothing is sent; then the question (if there is one) goes
+// along and is answered first. When fn asks nothing, the question is asked after it,
+// so an error of the question counts more than what fn came to.
+//
+// Check asks the replica for no longer than Limits.Accept, and answers
+// replica-unreachable at once for a while after that failed. An error of a query is
+// returned whatever fn makes of it.
+func (r *Reader) Check(ctx context.Context, view View, question *Question, fn func(ctx context.Context, s *Snapshot) error) error {
+	now := time.Now()
+	if at := now.UnixNano(); at < r.down.Load() || at < r.slow.Load() {
+		return problem.ReplicaUnreachable.New("the site's replica could not be reached a moment ago")
 	}
-	behind, err := r.snapshot(ctx, view, false, r.limits.Accept, r.limits.Check, fn)
-	if behind {
+	conn, err := r.acquire(ctx, r.checks, r.limits.Accept)
+	if err != nil {
+		return r.failed(ctx, "getting a connection for a check", err, true)
+	}
+	c := &checking{conn: conn, site: r.siteText, swept: view.Swept, question: question, limit: r.limits.Accept, until: now.Add(r.limits.Check)}
+	defer c.release()
+	// How far the snapshot is ahead is known too late to narrow by: any create that
+	// is pending may be stored by now.
+	s := &Snapshot{DB: c, View: view, LastSeq: math.MaxInt64, settled: StateReplicated, check: c}
+	err = fn(ctx, s)
+	if unread := c.settle(ctx); unread != nil {
+		err = unread
+	}
+	switch {
+	case errors.Is(err, errBehind):
 		return problem.ReplicaBehind.New("the site's replica shows less than it did")
+	case err != nil && lost(err):
+		return r.failed(ctx, "checking against the replica", err, true)
 	}
 	return err
+}
+
+// Open asks for the snapshot now, apart from the first query, which may then take
+// longer than getting a snapshot may: for checks of many rows. Snapshots of reads
+// are open anyway.
+func (s *Snapshot) Open(ctx context.Context) error {
+	if s.check == nil {
+		return nil
+	}
+	return s.check.settle(ctx)
+}
+
+// Wait lets the queries that follow take as long as ctx allows.
+func (s *Snapshot) Wait(ctx context.Context) error {
+	if s.check == nil {
+		return nil
+	}
+	s.check.patient = true
+	return s.check.settle(ctx)
 }
 
 // PendingOnly gives the pending rows alone, for records whose create is pending
@@ -193,39 +235,29 @@ func (r *Reader) PendingOnly(ctx context.Context) (View, error) {
 
 // snapshot runs fn on one snapshot. behind: the snapshot shows less than the
 // view expects, and fn was not called.
-func (r *Reader) snapshot(ctx context.Context, view View, without bool, limit, checks time.Duration, fn func(ctx context.Context, s *Snapshot) error) (behind bool, err error) {
-	now := time.Now().UnixNano()
-	if now < r.down.Load() || checks > 0 && now < r.slow.Load() {
+func (r *Reader) snapshot(ctx context.Context, view View, without bool, fn func(ctx context.Context, s *Snapshot) error) (behind bool, err error) {
+	if time.Now().UnixNano() < r.down.Load() {
 		return false, problem.ReplicaUnreachable.New("the site's replica could not be reached a moment ago")
 	}
-	conn, s, err := r.open(ctx, limit)
+	conn, s, err := r.open(ctx)
 	if err != nil {
-		return false, r.failed(ctx, "opening a snapshot", err, checks > 0)
+		return false, r.failed(ctx, "opening a snapshot", err, false)
 	}
-	defer release(conn)
+	defer release(conn, false)
 	if s.Batch < view.Swept {
 		return true, nil
 	}
 	s.View, s.OverlayUnavailable = view, without
-	if checks > 0 {
-		inner, cancel := context.WithTimeout(ctx, checks)
-		defer cancel()
-		if err = fn(inner, s); err != nil && inner.Err() != nil && ctx.Err() == nil {
-			return false, r.failed(ctx, "checking against the replica", err, true)
-		}
-	} else {
-		err = fn(ctx, s)
-	}
-	if err != nil && lost(err) {
-		return false, r.failed(ctx, "reading the replica", err, checks > 0)
+	if err = fn(ctx, s); err != nil && lost(err) {
+		return false, r.failed(ctx, "reading the replica", err, false)
 	}
 	return false, err
 }
 
 // open gets a connection and, in one round trip, begins the snapshot with the
 // site's row as its first statement.
-func (r *Reader) open(ctx context.Context, limit time.Duration) (*pgxpool.Conn, *Snapshot, error) {
-	inner, cancel := context.WithTimeout(ctx, limit)
+func (r *Reader) open(ctx context.Context) (*pgxpool.Conn, *Snapshot, error) {
+	inner, cancel := context.WithTimeout(ctx, r.limits.Read)
 	defer cancel()
 	conn, err := r.pool.Acquire(inner)
 	if err != nil {
@@ -240,6 +272,12 @@ func (r *Reader) open(ctx context.Context, limit time.Duration) (*pgxpool.Conn, 
 		return nil, nil, err
 	}
 	return conn, s, nil
+}
+
+func (r *Reader) acquire(ctx context.Context, pool *pgxpool.Pool, limit time.Duration) (*pgxpool.Conn, error) {
+	inner, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return pool.Acquire(inner)
 }
 
 // failed turns an error of the replica into replica-unreachable, and remembers
@@ -273,11 +311,14 @@ func lost(err error) bool {
 
 // release ends the snapshot without keeping the answer waiting for it; a
 // connection that does not end its transaction is closed by the pool.
-func release(conn *pgxpool.Conn) {
+func release(conn *pgxpool.Conn, spoilt bool) {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		if conn.Conn().PgConn().TxStatus() != 'I' && !conn.Conn().IsClosed() {
+		if spoilt {
+			conn.Conn().Close(ctx)
+		}
+		if !conn.Conn().IsClosed() && conn.Conn().PgConn().TxStatus() != 'I' {
 			if _, err := conn.Exec(ctx, "COMMIT"); err != nil {
 				conn.Conn().Close(ctx)
 			}

@@ -72,7 +72,7 @@ func TestReadWaitsForAReplicaThatIsBehind(t *testing.T) {
 	if err := short.Read(t.Context(), nothing); !errors.Is(err, problem.ReplicaBehind) {
 		t.Fatalf("a snapshot below what was swept: %v, want replica-behind", err)
 	}
-	if err := short.ReadStale(t.Context(), nothing); !errors.Is(err, problem.ReplicaBehind) {
+	if err := short.Check(t.Context(), s.Current(), nil, nothing); !errors.Is(err, problem.ReplicaBehind) {
 		t.Fatalf("on the accepting path: %v, want replica-behind", err)
 	}
 	long := NewReader(pair.Primary(t), s, "observatory", Limits{Behind: time.Minute})
@@ -130,7 +130,7 @@ func TestReadWithoutReplica(t *testing.T) {
 	if r.down.Load() == 0 {
 		t.Error("it was not remembered")
 	}
-	if err := r.ReadStale(t.Context(), nothing); !errors.Is(err, problem.ReplicaUnreachable) {
+	if err := r.Check(t.Context(), s.Current(), nil, nothing); !errors.Is(err, problem.ReplicaUnreachable) {
 		t.Errorf("on the accepting path: %v, want replica-unreachable", err)
 	}
 	v, err := r.PendingOnly(t.Context())
@@ -152,7 +152,7 @@ func TestAcceptingGivesUpOnAReplicaThatHangs(t *testing.T) {
 	t.Cleanup(pool.Close)
 	r := NewReader(pool, openStore(t, newRedis(t)), "observatory", Limits{Accept: 50 * time.Millisecond, Remember: time.Minute})
 	started := time.Now()
-	if err := r.ReadStale(t.Context(), nothing); !errors.Is(err, problem.ReplicaUnreachable) {
+	if err := r.Check(t.Context(), View{}, nil, nothing); !errors.Is(err, problem.ReplicaUnreachable) {
 		t.Fatalf("got %v, want replica-unreachable", err)
 	}
 	first := time.Since(started)
@@ -160,7 +160,7 @@ func TestAcceptingGivesUpOnAReplicaThatHangs(t *testing.T) {
 		t.Errorf("it gave up after %v, before the limit", first)
 	}
 	started = time.Now()
-	if err := r.ReadStale(t.Context(), nothing); !errors.Is(err, problem.ReplicaUnreachable) {
+	if err := r.Check(t.Context(), View{}, nil, nothing); !errors.Is(err, problem.ReplicaUnreachable) {
 		t.Fatalf("got %v, want replica-unreachable", err)
 	}
 	if again := time.Since(started); again >= 50*time.Millisecond {

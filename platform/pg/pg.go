@@ -52,6 +52,19 @@ func OpenReader(ctx context.Context, url string, o Options) (*pgxpool.Pool, erro
 	})
 }
 
+// OpenChecks returns a pool for the few fixed queries that writes are checked with,
+// at the site's replica. None of them has optional filters, so one generic plan a
+// connection serves them all: planning would cost more than answering. Nothing is
+// connected yet, as with OpenWriter.
+func OpenChecks(ctx context.Context, url string, o Options) (*pgxpool.Pool, error) {
+	return open(ctx, url, o, map[string]string{
+		"plan_cache_mode":               "force_generic_plan",
+		"default_transaction_read_only": "on",
+		// Several queries of one pipeline without a BEGIN are one snapshot.
+		"default_transaction_isolation": "repeatable read",
+	})
+}
+
 func open(ctx context.Context, url string, o Options, params map[string]string) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {

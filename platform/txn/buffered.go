@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/problem"
@@ -63,12 +66,11 @@ func (w *Buffered) Write(ctx context.Context, req Request, build func(ctx contex
 	first := &Builder{id: newID(), now: newNow(w.config.Clock), siteID: w.config.SiteID, userID: req.UserID}
 	fresh := w.config.Direct != nil // whether nothing is pending must not be guessed
 	for range acceptTries {
-		if fresh {
-			if _, err := w.config.Store.CatchUp(ctx); err != nil {
-				return Receipt{}, err
-			}
+		view, err := w.view(ctx, req, fresh)
+		if err != nil {
+			return Receipt{}, err
 		}
-		v, err := w.validate(ctx, first.again(), req, build)
+		v, err := w.validate(ctx, first.again(), view, req, build)
 		if err == nil && v.replay == nil {
 			v.draft, err = v.builder.finish(w.config.Catalog)
 		}
@@ -117,38 +119,87 @@ type validation struct {
 	draft   draft
 }
 
-// validate runs build against the current view and a snapshot taken after it.
-// When the replica cannot be read in time (the reader then does not ask it again
-// for a while), build runs without a snapshot: a broken replica must not stop
-// observing.
-func (w *Buffered) validate(ctx context.Context, b *Builder, req Request, build func(ctx context.Context, tx *Builder) error) (validation, error) {
-	v := validation{builder: b}
-	var built bool
-	var buildErr error
-	err := w.config.Reader.ReadStale(ctx, func(reading context.Context, s *pending.Snapshot) error {
-		found, err := findKey(reading, db.New(s.DB), req, pending.StateReplicated)
-		if err != nil || found != nil {
-			v.replay = found
-			return err
+// view is what a transaction is validated against.
+func (w *Buffered) view(ctx context.Context, req Request, fresh bool) (pending.View, error) {
+	if !fresh {
+		view := w.config.Store.Current
+		if req.Apart {
+			view = w.config.Store.Recent
 		}
-		v.view, b.snapshot, b.reading = s.View, s, reading
-		defer func() { b.snapshot, b.reading = nil, nil }()
+		if v := view(); v.Load != "" {
+			return v, nil
+		}
+	}
+	return w.config.Store.CatchUp(ctx)
+}
+
+// validate runs build against a view and a snapshot taken after it. When the
+// replica cannot be read in time (the reader then does not ask it again for a
+// while), build runs without a snapshot, or to its end without its checks: a broken
+// replica must not stop observing.
+func (w *Buffered) validate(ctx context.Context, b *Builder, view pending.View, req Request, build func(ctx context.Context, tx *Builder) error) (validation, error) {
+	v := validation{view: view, builder: b}
+	var built bool
+	var buildErr, keyErr error
+	err := w.config.Reader.Check(ctx, view, keyQuestion(ctx, req, func(found *Receipt, err error) error {
+		v.replay, keyErr = found, err
+		return errKeyKnown
+	}), func(ctx context.Context, s *pending.Snapshot) error {
+		b.snapshot = s
+		defer func() { b.snapshot = nil }()
 		buildErr = build(ctx, b)
 		built = true
-		return b.lost // so that the reader knows too
+		return nil
 	})
 	switch {
-	case built:
+	case keyErr != nil || v.replay != nil:
+		return v, keyErr
+	case errors.Is(err, problem.ReplicaBehind):
+		built, b = false, b.again()
+	case built && (buildErr != nil || err == nil || errors.Is(err, problem.ReplicaUnreachable)):
 		return v, buildErr
-	case err == nil, ctx.Err() != nil:
-		return v, err
-	case !errors.Is(err, problem.ReplicaUnreachable) && !errors.Is(err, problem.ReplicaBehind):
+	case ctx.Err() != nil, !errors.Is(err, problem.ReplicaUnreachable):
 		return v, err
 	}
 	w.config.Logger.DebugContext(ctx, "a write is accepted without its checks: the replica cannot be read", "error", err)
-	v.view = w.config.Store.Current()
+	v.builder = b
 	return v, build(ctx, b)
 }
+
+// errKeyKnown ends a check whose transaction was written before.
+var errKeyKnown = errors.New("the idempotency key is known")
+
+// keyText is the generated query that looks for a key in the ledger.
+var keyText = func() string {
+	asked, err := recordQuery(func(q *db.Queries) error {
+		_, err := q.FindIdempotencyKey(context.Background(), db.FindIdempotencyKeyParams{})
+		return err
+	})
+	if err != nil {
+		panic(fmt.Sprintf("recording the question for a key: %v", err))
+	}
+	return asked.sql
+}()
+
+// keyQuestion asks the replica's ledger for the request's key; nil when it has none.
+// answer is called when the ledger has it.
+func keyQuestion(ctx context.Context, req Request, answer func(*Receipt, error) error) *pending.Question {
+	if req.Key == "" {
+		return nil
+	}
+	return &pending.Question{SQL: keyText, Values: [][]byte{[]byte(req.Actor), []byte(req.Key)}, Answer: func(row pgx.Row) error {
+		return answer(findKey(ctx, db.New(answered{row: row}), req, pending.StateReplicated))
+	}}
+}
+
+// answered is a DBTX for generated code whose one query was asked already.
+type answered struct {
+	DBTX
+	row pgx.Row
+}
+
+// QueryRow implements DBTX.
+func (a answered) QueryRow(context.Context, string, ...any) pgx.Row { return a.row }
 
 // refuse gives a refusal, unless the request's key says that an earlier attempt
 // was accepted.

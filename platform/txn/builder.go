@@ -26,7 +26,6 @@ type Builder struct {
 	exempt bool
 
 	snapshot *pending.Snapshot // nil: the replica cannot be read
-	reading  context.Context   // bounds reads of the snapshot; nil: only the caller's context does
 	lost     error             // why the snapshot was lost while a check used it
 	skipped  bool              // a check was skipped
 }
@@ -73,7 +72,7 @@ func (b *Builder) Exempt() { b.exempt = true }
 // running fn (or although fn could not go on): a broken replica must not stop
 // observing, and the primary checks again when the transaction is applied.
 func (b *Builder) Check(ctx context.Context, fn func(ctx context.Context, s *pending.Snapshot) error) error {
-	err := b.read(ctx, b.reading, fn)
+	err := b.read(ctx, fn)
 	if err == errUnread {
 		b.skipped = true
 		return nil
@@ -89,27 +88,23 @@ func (b *Builder) Checked() bool { return !b.skipped }
 // is replica-unreachable. It may take as long as the request may, for there is no
 // answer without it: a package of ten thousand pending files takes its time.
 func (b *Builder) Require(ctx context.Context, fn func(ctx context.Context, s *pending.Snapshot) error) error {
-	err := b.read(ctx, nil, fn)
+	err := b.read(ctx, func(ctx context.Context, s *pending.Snapshot) error {
+		if err := s.Wait(ctx); err != nil {
+			return err
+		}
+		return fn(ctx, s)
+	})
 	if err == errUnread {
 		return problem.ReplicaUnreachable.New("the site's replica is needed for this and cannot be read now")
 	}
 	return err
 }
 
-// read runs fn, within the time of bound too when there is one.
-func (b *Builder) read(ctx, bound context.Context, fn func(ctx context.Context, s *pending.Snapshot) error) error {
+func (b *Builder) read(ctx context.Context, fn func(ctx context.Context, s *pending.Snapshot) error) error {
 	if b.snapshot == nil || b.lost != nil {
 		return errUnread
 	}
-	reading := ctx
-	if bound != nil {
-		bounded, cancel := context.WithCancelCause(ctx)
-		defer cancel(nil)
-		stop := context.AfterFunc(bound, func() { cancel(context.Cause(bound)) })
-		defer stop()
-		reading = bounded
-	}
-	err := fn(reading, b.snapshot)
+	err := fn(ctx, b.snapshot)
 	if err == nil || ctx.Err() != nil || isProblem(err) {
 		return err
 	}

@@ -91,8 +91,8 @@ type Slicer interface {
 	Slices(max int) []Step
 }
 
-// Request is what a Writer must know about who asks for a transaction. Its fields
-// are those of api.WriteRequest, which converts to it.
+// Request is what a Writer must know about who asks for a transaction, most of it
+// from api.WriteRequest.
 type Request struct {
 	// Operation is the OpenAPI operation id, e.g. "start-executed-obs-unit".
 	Operation string
@@ -105,6 +105,10 @@ type Request struct {
 	// Digest is the digest of route and body. The same key with another digest is
 	// refused with idempotency-key-reused.
 	Digest []byte
+	// Apart says that the checks of build look at no pending row. A view that is
+	// some milliseconds old then does as well, and is cheaper to have. Rows that
+	// the steps touch or refer to are guarded in any case.
+	Apart bool
 }
 
 // Receipt says what became of a transaction.

@@ -14,3 +14,8 @@ SELECT coalesce(s.batch, 0)::bigint AS batch,
              ELSE ('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::bigint END)::bigint AS timeline
 FROM (VALUES (1)) AS one (n)
 LEFT JOIN site_status s ON s.site = @site;
+
+-- SnapshotBatch is the first statement of every check on the accepting path: the
+-- commit number of the site that this snapshot holds.
+-- name: SnapshotBatch :one
+SELECT batch FROM site_status WHERE site = @site;

@@ -9,6 +9,19 @@ import (
 	"context"
 )
 
+const snapshotBatch = `-- name: SnapshotBatch :one
+SELECT batch FROM site_status WHERE site = $1
+`
+
+// SnapshotBatch is the first statement of every check on the accepting path: the
+// commit number of the site that this snapshot holds.
+func (q *Queries) SnapshotBatch(ctx context.Context, site string) (int64, error) {
+	row := q.db.QueryRow(ctx, snapshotBatch, site)
+	var batch int64
+	err := row.Scan(&batch)
+	return batch, err
+}
+
 const snapshotHead = `-- name: SnapshotHead :one
 SELECT coalesce(s.batch, 0)::bigint AS batch,
        coalesce(s.last_seq, 0)::bigint AS last_seq,

@@ -1,0 +1,127 @@
+package pending
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
+)
+
+// numbers is a question of two rows' worth of nothing in particular.
+func one(answer func(n int64) error) *Question {
+	return &Question{SQL: "SELECT n FROM generate_series(1, 3) AS n WHERE n = $1::text::integer", Values: [][]byte{[]byte("2")}, Answer: func(row pgx.Row) error {
+		var n int64
+		if err := row.Scan(&n); err != nil {
+			return err
+		}
+		return answer(n)
+	}}
+}
+
+func TestCheckAsksTheQuestionWithTheFirstQuery(t *testing.T) {
+	t.Parallel()
+	pool := sandboxtest.New(t).Primary(t)
+	r := NewReader(pool, nil, "observatory", Limits{})
+	asked := 0
+	question := one(func(n int64) error { asked++; return nil })
+	must(t, r.Check(t.Context(), View{}, question, func(ctx context.Context, s *Snapshot) error {
+		var text string
+		if err := s.DB.QueryRow(ctx, "SELECT $1::text", "first").Scan(&text); err != nil || text != "first" || asked != 1 {
+			t.Errorf("the first query: %q, %v, asked %d times", text, err, asked)
+		}
+		// What follows is one snapshot: a row that appears meanwhile is not in it.
+		rows, err := s.DB.Query(ctx, "SELECT n FROM generate_series(1, $1::integer) AS n", 3)
+		if err != nil {
+			return err
+		}
+		list, err := pgx.CollectRows(rows, pgx.RowTo[int32])
+		if err != nil || len(list) != 3 {
+			t.Errorf("the second query: %v, %v", list, err)
+		}
+		if _, err := pool.Exec(ctx, "INSERT INTO site_status (site) VALUES ('elsewhere')"); err != nil {
+			return err
+		}
+		var n int
+		if err := s.DB.QueryRow(ctx, "SELECT count(*) FROM site_status WHERE site = 'elsewhere'").Scan(&n); err != nil || n != 0 {
+			t.Errorf("the third query: %d, %v", n, err)
+		}
+		if err := s.DB.QueryRow(ctx, "SELECT 1 WHERE false").Scan(&n); !errors.Is(err, pgx.ErrNoRows) {
+			t.Errorf("a query without a row: %v", err)
+		}
+		return nil
+	}))
+	must(t, r.Check(t.Context(), View{}, question, nothing))
+	if asked != 2 {
+		t.Errorf("the question of a check without a query was asked %d times", asked-1)
+	}
+	if n := pool.Stat().TotalConns(); n > 2 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+func TestCheckEndsWithTheAnswer(t *testing.T) {
+	t.Parallel()
+	r := NewReader(sandboxtest.New(t).Primary(t), nil, "observatory", Limits{})
+	known := errors.New("known")
+	question := one(func(int64) error { return known })
+	for name, fn := range map[string]func(context.Context, *Snapshot) error{
+		"with a query": func(ctx context.Context, s *Snapshot) error {
+			for range 2 {
+				var n int
+				if err := s.DB.QueryRow(ctx, "SELECT 1").Scan(&n); !errors.Is(err, known) {
+					t.Errorf("a query: %v, want the answer's error", err)
+				}
+			}
+			return nil
+		},
+		"refused without one": func(context.Context, *Snapshot) error { return problem.NotFound.New("no") },
+	} {
+		if err := r.Check(t.Context(), View{}, question, fn); !errors.Is(err, known) {
+			t.Errorf("%s: %v, want the answer's error", name, err)
+		}
+	}
+}
+
+func TestCheckSurvivesAFailedQuery(t *testing.T) {
+	t.Parallel()
+	pool := sandboxtest.New(t).Primary(t)
+	r := NewReader(pool, nil, "observatory", Limits{})
+	err := r.Check(t.Context(), View{}, nil, func(ctx context.Context, s *Snapshot) error {
+		var n int
+		return s.DB.QueryRow(ctx, "SELECT 1 / $1::integer", 0).Scan(&n)
+	})
+	if err == nil || errors.Is(err, problem.ReplicaUnreachable) {
+		t.Errorf("got %v, want the query's own error", err)
+	}
+	must(t, r.Check(t.Context(), View{}, nil, func(ctx context.Context, s *Snapshot) error {
+		var n int
+		return s.DB.QueryRow(ctx, "SELECT 1 / $1::integer", 1).Scan(&n)
+	}))
+}
+
+// TestCheckGivesUpOnASlowQuery: what was asked may hang after the snapshot was had.
+func TestCheckGivesUpOnASlowQuery(t *testing.T) {
+	t.Parallel()
+	r := NewReader(sandboxtest.New(t).Primary(t), nil, "observatory", Limits{Accept: time.Minute, Check: 50 * time.Millisecond, Remember: time.Nanosecond})
+	slow := func(ctx context.Context, s *Snapshot) error {
+		if err := s.Open(ctx); err != nil {
+			return err
+		}
+		var n int
+		return s.DB.QueryRow(ctx, "SELECT 1 FROM pg_sleep(0.3)").Scan(&n)
+	}
+	if err := r.Check(t.Context(), View{}, nil, slow); !errors.Is(err, problem.ReplicaUnreachable) {
+		t.Errorf("got %v, want replica-unreachable", err)
+	}
+	must(t, r.Check(t.Context(), View{}, nil, func(ctx context.Context, s *Snapshot) error {
+		if err := s.Wait(ctx); err != nil {
+			return err
+		}
+		return slow(ctx, s)
+	}))
+}
