@@ -28,6 +28,7 @@ var commands = []func() *cobra.Command{
 	newConfigCommand,
 	newDoctorCommand,
 	newBenchCommand,
+	newChaosCommand,
 	newOpenAPICommand,
 	newProblemsCommand,
 	newVersionCommand,

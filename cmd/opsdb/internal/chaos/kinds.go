@@ -1,0 +1,225 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/opsdb/opsdb/platform/sandbox"
+)
+
+// Kinds that need more than a stack.
+const (
+	diskFull = "disk-full"
+	powerCut = "power-cut"
+)
+
+func anAPI(f *faults, d draw) *sandbox.Process      { return f.api(d.Which) }
+func theRedis(f *faults, _ draw) *sandbox.Process   { return f.Stack.Redis.Process }
+func thePrimary(f *faults, _ draw) *sandbox.Process { return f.Stack.Primary.Process }
+func theReplica(f *faults, _ draw) *sandbox.Process { return f.Stack.Replica.Process }
+
+// allKinds are the faults there are. Clocks are not among them: nothing but a
+// switch in the product could make a Go program's clock jump without the whole
+// machine's, and the clock of a server is an option that tests of its package set.
+var allKinds = []kind{
+	{name: "kill-api", kill: true, weight: 12, begin: killed(anAPI)},
+	{name: "kill-redis", kill: true, weight: 8, begin: killed(theRedis)},
+	{name: "kill-primary", kill: true, weight: 6, begin: killed(thePrimary)},
+	{name: "kill-replica", kill: true, weight: 6, begin: killed(theReplica)},
+	{name: "restart-api", weight: 3, begin: restartAPI},
+	{name: "freeze-api", weight: 4, lasts: 6 * time.Second, begin: frozen(anAPI)},
+	{name: "freeze-redis", weight: 3, lasts: 4 * time.Second, begin: frozen(theRedis)},
+	{name: "freeze-primary", weight: 3, lasts: 6 * time.Second, begin: frozen(thePrimary)},
+	{name: "freeze-replica", weight: 3, lasts: 6 * time.Second, begin: frozen(theReplica)},
+	{name: "link-down", weight: 4, lasts: 8 * time.Second, begin: linkDown},
+	{name: "link-blackhole", weight: 4, lasts: 8 * time.Second, begin: linkBlackhole},
+	{name: "link-slow", weight: 2, lasts: 8 * time.Second, begin: linkSlow},
+	{name: "link-narrow", weight: 2, lasts: 8 * time.Second, begin: linkNarrow},
+	{name: "link-reset", weight: 4, begin: linkReset},
+	{name: "link-half-open", weight: 3, lasts: 10 * time.Second, begin: linkHalfOpen},
+	{name: "link-hold", weight: 3, lasts: 10 * time.Second, begin: linkHold},
+	{name: "link-cut-after", weight: 4, lasts: 4 * time.Second, begin: linkCutAfter},
+	{name: "link-cut-one-way", weight: 6, lasts: 4 * time.Second, begin: linkCutOneWay},
+	{name: "replay-paused", weight: 4, lasts: 8 * time.Second, begin: replayPaused},
+	{name: "redis-full", weight: 3, lasts: 5 * time.Second, begin: redisFull},
+	{name: diskFull, weight: 2, lasts: 4 * time.Second, begin: diskIsFull},
+	{name: powerCut, kill: true, weight: 3, begin: powerIsCut},
+	{name: "replica-rebuilt", weight: 1, begin: replicaRebuilt},
+	{name: "replica-back", weight: 2, lasts: 6 * time.Second, begin: replicaBack},
+}
+
+// restartAPI ends a process as an upgrade does; its supervisor starts it again.
+func restartAPI(_ context.Context, f *faults, d draw) (undo, error) {
+	return nil, f.api(d.Which).Signal(syscall.SIGTERM)
+}
+
+// lines picks one line of the link or, as often as each, both.
+func (f *faults) lines(which int) []*sandbox.Line {
+	database, replication := f.Stack.Link.Database, f.Stack.Link.Replication
+	return [][]*sandbox.Line{{database}, {replication}, {database, replication}}[which%3]
+}
+
+// change sets a switch of some lines and returns how to set it back.
+func change(lines []*sandbox.Line, there, back sandbox.Change) (undo, error) {
+	var failed []error
+	for _, l := range lines {
+		failed = append(failed, l.Apply(there))
+	}
+	return func(context.Context) error {
+		var failed []error
+		for _, l := range lines {
+			failed = append(failed, l.Apply(back))
+		}
+		return errors.Join(failed...)
+	}, errors.Join(failed...)
+}
+
+func linkDown(_ context.Context, f *faults, d draw) (undo, error) {
+	up, down := true, false
+	return change(f.lines(d.Which), sandbox.Change{Up: &down}, sandbox.Change{Up: &up})
+}
+
+func linkBlackhole(_ context.Context, f *faults, d draw) (undo, error) {
+	on, off := true, false
+	return change(f.lines(d.Which), sandbox.Change{Blackhole: &on}, sandbox.Change{Blackhole: &off})
+}
+
+func linkSlow(_ context.Context, f *faults, d draw) (undo, error) {
+	slow, usual := 300+2700*d.Much, float64(f.RTT)/float64(time.Millisecond)
+	return change(f.lines(d.Which), sandbox.Change{RTTMillis: &slow}, sandbox.Change{RTTMillis: &usual})
+}
+
+func linkNarrow(_ context.Context, f *faults, d draw) (undo, error) {
+	narrow, wide := 64+448*d.Much, float64(0)
+	return change(f.lines(d.Which), sandbox.Change{BandwidthKbps: &narrow}, sandbox.Change{BandwidthKbps: &wide})
+}
+
+func linkReset(_ context.Context, f *faults, d draw) (undo, error) {
+	for _, l := range f.lines(d.Which) {
+		l.Reset()
+	}
+	return nil, nil
+}
+
+// linkHalfOpen lets the connections vanish for one end only.
+func linkHalfOpen(_ context.Context, f *faults, d draw) (undo, error) {
+	end := sandbox.Direction(d.Which / 3 % 2)
+	var drops []func()
+	for _, l := range f.lines(d.Which) {
+		drops = append(drops, l.HalfOpen(end))
+	}
+	return all(drops), nil
+}
+
+// linkHold keeps back what is under way: it arrives when nobody expects it.
+func linkHold(_ context.Context, f *faults, d draw) (undo, error) {
+	var releases []func()
+	for _, l := range f.lines(d.Which) {
+		releases = append(releases, l.Hold())
+	}
+	return all(releases), nil
+}
+
+func all(fns []func()) undo {
+	return func(context.Context) error {
+		for _, fn := range fns {
+			fn()
+		}
+		return nil
+	}
+}
+
+func linkCutAfter(_ context.Context, f *faults, d draw) (undo, error) {
+	bytes, up, none := 1+int64(20_000*d.Much*d.Much), true, int64(0)
+	return change(f.lines(d.Which), sandbox.Change{CutAfterBytes: &bytes}, sandbox.Change{Up: &up, CutAfterBytes: &none})
+}
+
+// linkCutOneWay cuts the database line in the midst of a flush or its answer.
+func linkCutOneWay(_ context.Context, f *faults, d draw) (undo, error) {
+	line := f.Stack.Link.Database
+	line.CutAfter(sandbox.Direction(d.Which%2), 1+int64(6_000*d.Much*d.Much))
+	up, none := true, int64(0)
+	return func(context.Context) error {
+		return line.Apply(sandbox.Change{Up: &up, CutAfterBytes: &none})
+	}, nil
+}
+
+func replayPaused(ctx context.Context, f *faults, _ draw) (undo, error) {
+	return func(ctx context.Context) error { return f.Stack.Replica.ResumeReplay(ctx) }, f.Stack.Replica.PauseReplay(ctx)
+}
+
+// redisFull leaves Redis no memory for anything new.
+func redisFull(ctx context.Context, f *faults, _ draw) (undo, error) {
+	_, err := f.Stack.Redis.Command(ctx, "CONFIG", "SET", "maxmemory", "1000000")
+	return func(ctx context.Context) error {
+		_, err := f.Stack.Redis.Command(ctx, "CONFIG", "SET", "maxmemory", "0")
+		return err
+	}, err
+}
+
+func diskIsFull(_ context.Context, f *faults, _ draw) (undo, error) {
+	return func(context.Context) error { return f.disk.free() }, f.disk.fill()
+}
+
+// powerIsCut kills Redis and leaves it what its disk holds: not what the kernel
+// had not written yet.
+func powerIsCut(ctx context.Context, f *faults, _ draw) (undo, error) {
+	return nil, f.disk.cutPower(ctx)
+}
+
+// replicaRebuilt throws the replica away and copies the primary again.
+func replicaRebuilt(ctx context.Context, f *faults, _ draw) (undo, error) {
+	f.replica.Lock()
+	defer f.replica.Unlock()
+	f.broken = true
+	if err := f.Stack.RebuildReplica(ctx); err != nil {
+		return nil, err
+	}
+	f.broken = false
+	return nil, nil
+}
+
+// replicaBack keeps a copy of the replica, and puts it in the place of the replica
+// some time later: it shows less than it did.
+func replicaBack(ctx context.Context, f *faults, _ draw) (undo, error) {
+	f.replica.Lock()
+	defer f.replica.Unlock()
+	replica := f.Stack.Replica
+	dir, err := replica.Text(ctx, "postgres", "SELECT current_setting('data_directory')")
+	if err != nil {
+		return nil, err
+	}
+	if err := replica.Kill(); err != nil {
+		return nil, err
+	}
+	copied := command(ctx, "cp", "-a", dir, dir+".old")
+	started := replica.Start(ctx)
+	if copied != nil || started != nil {
+		return nil, errors.Join(copied, started, command(ctx, "rm", "-rf", dir+".old"))
+	}
+	return func(ctx context.Context) error {
+		f.replica.Lock()
+		defer f.replica.Unlock()
+		if err := replica.Kill(); err != nil {
+			return err
+		}
+		f.broken = true
+		if err := errors.Join(command(ctx, "rm", "-rf", dir), command(ctx, "mv", dir+".old", dir)); err != nil {
+			return err
+		}
+		f.broken = false
+		return replica.Start(ctx)
+	}, nil
+}
+
+func command(ctx context.Context, name string, args ...string) error {
+	if out, err := exec.CommandContext(ctx, name, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
