@@ -5,11 +5,13 @@ package pg
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -76,6 +78,9 @@ func open(ctx context.Context, url string, o Options, params map[string]string) 
 		config.MaxConns = max(8, 4*int32(runtime.NumCPU()))
 	}
 	prepare(config.ConnConfig, o.ApplicationName, params, o.Params)
+	if params["default_transaction_read_only"] == "on" {
+		acceptPrimary(config.ConnConfig)
+	}
 	config.ConnConfig.Tracer = o.Tracer
 	codecs := &codecs{}
 	config.AfterConnect = codecs.register
@@ -84,6 +89,23 @@ func open(ctx context.Context, url string, o Options, params map[string]string) 
 		return nil, fmt.Errorf("opening the pool: %w", err)
 	}
 	return pool, nil
+}
+
+// acceptPrimary lets a connection that is read-only by its own choice satisfy
+// target_session_attrs=read-write, which a URL of several hosts has: what counts is
+// that the server takes writes, and not that this connection would.
+func acceptPrimary(config *pgx.ConnConfig) {
+	validate := config.ValidateConnect
+	if validate == nil {
+		return
+	}
+	config.ValidateConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
+		err := validate(ctx, conn)
+		if errors.Is(err, pgconn.ErrReadOnlyConnection) {
+			return pgconn.ValidateConnectTargetSessionAttrsPrimary(ctx, conn)
+		}
+		return err
+	}
 }
 
 // prepare gives a connection's configuration its dialer, its limits and its

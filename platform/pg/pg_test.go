@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -63,6 +64,34 @@ func TestPoolsSetWhatTheirUseNeeds(t *testing.T) {
 		if got := setting(t, tc.pool, tc.name); got != tc.value {
 			t.Errorf("%s = %q, want %q", tc.name, got, tc.value)
 		}
+	}
+}
+
+// TestReaderFindsTheServerThatTakesWrites: the URL of a main site with several
+// servers asks for a connection that can write, and the pool's never can.
+func TestReaderFindsTheServerThatTakesWrites(t *testing.T) {
+	t.Parallel()
+	pair := sandboxtest.New(t)
+	ctx := sandboxtest.Context(t)
+	at, err := url.Parse(pair.MainURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	replica, err := url.Parse(pair.ReplicaURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The replica first, so that it has to be passed over.
+	at.Host = replica.Host + "," + at.Host
+	at.RawQuery = "sslmode=disable&target_session_attrs=read-write"
+	pool, err := pg.OpenReader(ctx, at.String(), pg.Options{ApplicationName: "opsdb-read"})
+	pool = open(t, pool, err)
+	if setting(t, pool, "default_transaction_read_only") != "on" {
+		t.Error("the pool may write")
+	}
+	var recovers bool
+	if err := pool.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&recovers); err != nil || recovers {
+		t.Errorf("connected to a server in recovery: %v, %v", recovers, err)
 	}
 }
 
