@@ -111,6 +111,10 @@ malformed: setup ## Send a million malformed requests to both sites (bar S3; som
 model: ## Explore the model of the protocol and look for its planted faults (some minutes)
 	$(GO) run ./tools/model
 
+.PHONY: chaos
+chaos: build setup ## Put a stack under load and faults and check every promise (flags in CHAOS: "--minutes 30")
+	@exec bin/opsdb chaos $(CHAOS)
+
 .PHONY: bench
 bench: build setup ## Measure against the floors and write docs/benchmarks (some minutes)
 	bin/opsdb bench --write docs/benchmarks

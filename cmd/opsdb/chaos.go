@@ -148,7 +148,7 @@ func runChaos(ctx context.Context, options chaosOptions, out, errOut io.Writer) 
 		progress = errOut
 	}
 	d := &demo{
-		options: demoOptions{noNight: true, observatoryAPIs: 2, rtt: roundTrip(chaosRTT)},
+		options: demoOptions{noNight: true, observatoryAPIs: 2, rtt: roundTrip(chaosRTT), standby: true},
 		out:     progress, log: slog.New(slog.NewTextHandler(progress, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	defer func() { err = errors.Join(err, d.close()) }()

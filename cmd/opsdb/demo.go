@@ -27,6 +27,7 @@ type demoOptions struct {
 	dir             string
 	keep            bool
 	rtt             roundTrip
+	standby         bool // no flag: opsdb chaos has one, to fail over to
 }
 
 // newDemoCommand returns `opsdb demo`, which runs both sites on this machine

@@ -117,7 +117,7 @@ func (d *demo) step(what string, do func() error) error {
 func (d *demo) startServers(ctx context.Context) error {
 	stack, err := sandbox.Start(ctx, sandbox.Options{
 		Dir: d.options.dir, Keep: d.options.keep, PortBase: d.options.portBase, ExtraPorts: 1 + d.options.observatoryAPIs,
-		RTT: time.Duration(d.options.rtt), Durable: true, Logger: d.log, Changed: d.pidsChanged,
+		RTT: time.Duration(d.options.rtt), Standby: d.options.standby, Durable: true, Logger: d.log, Changed: d.pidsChanged,
 	})
 	if err != nil {
 		return err

@@ -19,6 +19,7 @@ const (
 	SameAnswer  = "a repeated request gets the first answer"
 	Reasoned    = "no dead letter without a reason"
 	Live        = "the buffer empties by itself"
+	Decided     = "what an operator decides is done"
 	Equal       = "both sites are equal in the end"
 	NoInternals = "no internal error"
 )
@@ -92,7 +93,7 @@ func Check(h History) []Violation {
 	c := &checker{history: h, effects: map[string]*effect{}, rows: map[string]*row{}}
 	c.found = append(c.found, h.Wedged...)
 	for _, m := range h.Marks {
-		if m.Lost {
+		if m.Since > 0 {
 			c.lost = append(c.lost, m)
 		}
 	}
@@ -102,6 +103,7 @@ func Check(h History) []Violation {
 	c.effectsAtMain()
 	c.orderOfRows()
 	c.answers()
+	c.decisions()
 	c.reads()
 	for _, what := range h.State.Differs {
 		c.report(Equal, what)
@@ -215,7 +217,7 @@ func (c *checker) ledger() {
 			continue
 		case e.acked == never && e.last == Refused && entry.Outcome == "applied":
 			c.report(Phantom, fmt.Sprintf("key %s was refused (%s), and applied as %s", entry.Key, e.Problem, entry.ID), e.Line)
-		case e.tx != "" && e.tx != entry.ID:
+		case e.tx != "" && e.tx != entry.ID && !c.forgiven(e):
 			c.report(Doubled, fmt.Sprintf("key %s was answered as transaction %s and applied as %s", entry.Key, e.tx, entry.ID), linesOf(e)...)
 		}
 		e.state, e.seq, e.at = entry.Outcome, entry.Seq, entry.At
@@ -260,7 +262,7 @@ func (c *checker) forgiven(e *effect) bool {
 		return false
 	}
 	for _, m := range c.lost {
-		if e.Start < m.At {
+		if e.Start < m.At && e.acked >= m.Since {
 			return true
 		}
 	}
@@ -431,10 +433,34 @@ func (c *checker) answers() {
 			continue
 		}
 		switch {
-		case call.Outcome == OK && (!slices.Equal(call.IDs, e.answer.IDs) || call.Tx != e.answer.Tx):
+		case call.Outcome == OK && (!slices.Equal(call.IDs, e.answer.IDs) || call.Tx != e.answer.Tx) && !c.forgiven(e):
 			c.report(SameAnswer, fmt.Sprintf("%s was answered with %v of %s, and with %v of %s when repeated", call.Key, short(e.answer.IDs), e.answer.Tx, short(call.IDs), call.Tx), append(linesOf(e), call.Line)...)
 		case call.Outcome == Refused && call.Start > e.acked && !c.forgiven(e) && !c.row(call.Row).contested:
 			c.report(SameAnswer, fmt.Sprintf("%s was answered with %d, and refused when repeated: %s", call.Key, e.answer.Status, call.Problem), append(linesOf(e), call.Line)...)
+		}
+	}
+}
+
+// decisions: a dead letter that was mended and retried is applied, one that was
+// discarded has no effect.
+func (c *checker) decisions() {
+	for _, call := range c.history.Calls {
+		if call.Op != OpOperator || call.Outcome != OK {
+			continue
+		}
+		e := c.effects[call.Key]
+		switch {
+		case e == nil:
+		case call.Value == "retry" && e.state != "applied" && len(c.lost) == 0:
+			c.report(Decided, fmt.Sprintf("%s of %s was mended at main and retried, and is not applied: %s", e.Key, e.Row, cmpOr(e.dead, e.state)), append(linesOf(e), call.Line)...)
+		case call.Value == "discard" && e.state == "discarded":
+			for _, seen := range c.history.State.Rows {
+				if seen.Name == e.Row && (seen.Comment == e.Value || seen.Status == e.Value) {
+					c.report(Decided, fmt.Sprintf("%s of %s was discarded, and main shows it", e.Key, e.Row), append(linesOf(e), call.Line)...)
+				}
+			}
+		case call.Value == "discard" && e.state == "dead":
+			c.report(Decided, fmt.Sprintf("%s of %s was discarded, and is still a dead letter: %s", e.Key, e.Row, e.dead), append(linesOf(e), call.Line)...)
 		}
 	}
 }

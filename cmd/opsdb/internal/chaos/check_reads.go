@@ -38,6 +38,7 @@ func (c *checker) reads() {
 			byRow[call.Row] = append(byRow[call.Row], observation{call: call, SeenRow: SeenRow{Name: call.Row}})
 		case call.Op == OpRead && call.Saw != nil:
 			for _, seen := range call.Saw.Rows {
+				seen.Whole = seen.Whole && call.Overlay == ""
 				byRow[seen.Name] = append(byRow[seen.Name], observation{call, true, seen})
 			}
 		case call.Op == OpList && call.Saw != nil:
@@ -71,6 +72,9 @@ func (c *checker) list(call *Call, byRow map[string][]observation) {
 			c.report(Phantom, fmt.Sprintf("a list of %s executions shows %s, which is %s", w.Status, seen.Name, seen.Status), call.Line)
 		}
 		byRow[seen.Name] = append(byRow[seen.Name], observation{call, true, seen})
+	}
+	if call.Overlay != "" {
+		return
 	}
 	if call.Saw.Total != nil && *call.Saw.Total != len(call.Saw.Rows) {
 		c.report(Doubled, fmt.Sprintf("a list shows %d rows and counts %d", len(call.Saw.Rows), *call.Saw.Total), call.Line)
@@ -143,14 +147,29 @@ func (c *checker) rowReads(r *row, site string, all []observation) {
 	ended := slices.Clone(here)
 	slices.SortFunc(here, func(a, b observation) int { return int(a.call.Start - b.call.Start) })
 	slices.SortFunc(ended, func(a, b observation) int { return int(a.call.End - b.call.End) })
-	seen := &progress{comment: -1, files: map[string]*Call{}, packages: map[string]*Call{}, done: map[string]*Call{}}
+	// A promotion takes back what main has shown, until the sites send it again.
+	lost := c.lost
+	if site != SiteMain {
+		lost = nil
+	}
+	seen := newProgress()
 	for _, o := range here {
+		for len(lost) > 0 && lost[0].At <= o.call.End {
+			for len(ended) > 0 && ended[0].call.Start < lost[0].At {
+				ended = ended[1:]
+			}
+			seen, lost = newProgress(), lost[1:]
+		}
 		for len(ended) > 0 && ended[0].call.End < o.call.Start {
 			seen.add(r, ended[0])
 			ended = ended[1:]
 		}
 		c.observe(r, o, seen)
 	}
+}
+
+func newProgress() *progress {
+	return &progress{comment: -1, files: map[string]*Call{}, packages: map[string]*Call{}, done: map[string]*Call{}}
 }
 
 // add takes a read that is over into account.

@@ -171,6 +171,20 @@ func TestEachKindOfViolationIsFound(t *testing.T) {
 			h.State.Ledger = h.State.Ledger[:5]
 			h.State.Dead = []Dead{{ID: "tx-finish-completed", State: "failed", Problem: "whatever"}}
 		}},
+		{"a retried one is not applied", Decided, "is not applied", func(h *History) {
+			h.State.Ledger = h.State.Ledger[:5]
+			h.State.Dead = []Dead{{ID: "tx-finish-completed", State: "failed"}}
+			h.Calls = append(h.Calls, Call{Line: 99, Op: OpOperator, Key: "finish-completed", Value: "retry", Outcome: OK, Status: 202})
+		}},
+		{"a discarded one is applied", Decided, "main shows it", func(h *History) {
+			h.State.Ledger[5].Outcome = "discarded"
+			h.Calls = append(h.Calls, Call{Line: 99, Op: OpOperator, Key: "finish-completed", Value: "discard", Outcome: OK, Status: 202})
+		}},
+		{"a discarded one is still there", Decided, "still a dead letter", func(h *History) {
+			h.State.Ledger = h.State.Ledger[:5]
+			h.State.Dead = []Dead{{ID: "tx-finish-completed", State: "failed"}}
+			h.Calls = append(h.Calls, Call{Line: 99, Op: OpOperator, Key: "finish-completed", Value: "discard", Outcome: OK, Status: 202})
+		}},
 		{"an internal error", NoInternals, "500", func(h *History) { find(*h, OpTell, 0).Status = 500 }},
 		{"a write without an answer", Live, "never got an answer", func(h *History) {
 			h.Calls = append(h.Calls, Call{Line: 99, Op: OpPatch, Row: "o1-0", Key: "c3", Value: "c3", Site: SiteObservatory, Start: 1000, End: 1001, Outcome: Unknown})

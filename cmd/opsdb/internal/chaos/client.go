@@ -39,6 +39,8 @@ type client struct {
 	http  *http.Client
 	rng   *rand.Rand
 
+	sabotaged bool // somebody at main changes its rows
+
 	keys  int
 	began int // executions
 	own   []*execution
@@ -98,6 +100,7 @@ func (c *client) send(ctx context.Context, note Call, process int, method, path,
 	note.Status = response.StatusCode
 	note.Tx = response.Header.Get("X-Transaction-Id")
 	note.Replayed = response.Header.Get("Idempotency-Replayed") == "true"
+	note.Overlay = response.Header.Get("X-Overlay")
 	note.LSN = response.Header.Get("X-Commit-LSN") + response.Header.Get("X-Replay-LSN")
 	switch {
 	case note.Status < 300:

@@ -53,6 +53,10 @@ type faults struct {
 	kills, done atomic.Int64
 	mu          sync.Mutex
 	counts      map[string]int
+	// main lets everybody use the main site's servers but for a failover, which
+	// exchanges them.
+	main   sync.RWMutex
+	fallen bool // the old primary waits to be the standby
 	// replica guards what takes the replica's data away: one at a time.
 	replica sync.Mutex
 	broken  bool // the replica has to be rebuilt
@@ -84,9 +88,11 @@ func newFaults(ctx context.Context, r *run) (*faults, error) {
 		return nil, errors.Join(errors.New("none of these faults can be done on this machine"), f.close())
 	}
 	// A replica that is put back to an older state asks for older WAL.
-	for _, sql := range []string{"ALTER SYSTEM SET wal_keep_size = '512MB'", "SELECT pg_reload_conf()"} {
-		if err := r.Stack.Primary.Exec(ctx, "postgres", sql); err != nil {
-			return nil, errors.Join(err, f.close())
+	for _, p := range []*sandbox.Postgres{r.Stack.Primary, r.Stack.Standby} {
+		for _, sql := range []string{"ALTER SYSTEM SET wal_keep_size = '512MB'", "SELECT pg_reload_conf()"} {
+			if err := p.Exec(ctx, "postgres", sql); err != nil {
+				return nil, errors.Join(err, f.close())
+			}
 		}
 	}
 	return f, nil
@@ -148,10 +154,7 @@ func (f *faults) play(ctx context.Context, round int, length time.Duration) {
 
 // one does a fault, lets it last and undoes it.
 func (f *faults) one(ctx context.Context, p planned) {
-	whole := context.WithoutCancel(ctx)
-	limited, cancel := context.WithTimeout(whole, time.Minute)
-	defer cancel()
-	takeBack, err := p.kind.begin(limited, f, p.draw)
+	takeBack, err := f.guarded(ctx, p.kind, func(ctx context.Context) (undo, error) { return p.kind.begin(ctx, f, p.draw) })
 	if err != nil {
 		// Its victim is just being started again, or another fault has it.
 		f.recorder.mark(fmt.Sprintf("no %s: %v", p.kind.name, err))
@@ -172,14 +175,27 @@ func (f *faults) one(ctx context.Context, p planned) {
 	case <-time.After(p.lasts):
 	case <-ctx.Done():
 	}
-	again, cancelAgain := context.WithTimeout(whole, time.Minute)
-	defer cancelAgain()
-	err = takeBack(again)
+	_, err = f.guarded(ctx, p.kind, func(ctx context.Context) (undo, error) { return nil, takeBack(ctx) })
 	f.recorder.mark(fmt.Sprintf("end of %s", p.kind.name))
 	if err != nil {
 		// Healing does it, or fails loudly.
 		f.options.Log.Debug("taking back a fault", "fault", p.kind.name, "error", err)
 	}
+}
+
+// guarded does something to the stack, also when ctx is over meanwhile: half a
+// fault helps nobody.
+func (f *faults) guarded(ctx context.Context, k kind, do func(context.Context) (undo, error)) (undo, error) {
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+	defer cancel()
+	if k.name == failover {
+		f.main.Lock()
+		defer f.main.Unlock()
+	} else {
+		f.main.RLock()
+		defer f.main.RUnlock()
+	}
+	return do(limited)
 }
 
 // heal makes everything whole, whatever the faults have left, and returns when
@@ -188,16 +204,18 @@ func (f *faults) heal(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	s := f.Stack
-	up, hole, rtt, zero, none := true, false, float64(f.RTT)/float64(time.Millisecond), float64(0), int64(0)
-	err := s.Link.Apply(sandbox.Change{Up: &up, Blackhole: &hole, RTTMillis: &rtt, BandwidthKbps: &zero, CutAfterBytes: &none})
+	up, down, hole, rtt, zero, none := true, false, false, float64(f.RTT)/float64(time.Millisecond), float64(0), int64(0)
+	whole := sandbox.Change{Up: &up, Blackhole: &hole, RTTMillis: &rtt, BandwidthKbps: &zero, CutAfterBytes: &none}
+	// The way of the processor comes last: what waits then is the backlog.
+	err := errors.Join(s.Link.Apply(whole), s.Link.Apply(sandbox.Change{Up: &down}, sandbox.DatabaseLine))
 	if err != nil {
 		return err
 	}
 	for _, p := range f.processes() {
 		thawQuietly(p)
-		if err := p.Start(limited); err != nil && p != s.Replica.Process {
-			return err
-		}
+	}
+	if err := f.healMain(limited); err != nil {
+		return err
 	}
 	if err := f.healRedis(limited); err != nil {
 		return err
@@ -206,11 +224,26 @@ func (f *faults) heal(ctx context.Context) error {
 		return err
 	}
 	for _, p := range f.processes() {
-		if err := p.WaitReady(limited); err != nil {
+		if err := p.Start(limited); err != nil {
 			return err
 		}
 	}
-	return nil
+	return s.Link.Apply(sandbox.Change{Up: &up}, sandbox.DatabaseLine)
+}
+
+// healMain brings both servers of the main site back.
+func (f *faults) healMain(ctx context.Context) error {
+	s := f.Stack
+	if err := s.Primary.Start(ctx); err != nil {
+		return err
+	}
+	if f.fallen {
+		if err := s.Rejoin(ctx); err != nil {
+			return err
+		}
+		f.fallen = false
+	}
+	return errors.Join(s.Standby.Start(ctx), s.ReleaseStandby())
 }
 
 func (f *faults) healRedis(ctx context.Context) error {
@@ -218,6 +251,9 @@ func (f *faults) healRedis(ctx context.Context) error {
 		if err := f.disk.free(); err != nil {
 			return err
 		}
+	}
+	if err := f.Stack.Redis.Start(ctx); err != nil {
+		return err
 	}
 	_, err := f.Stack.Redis.Command(ctx, "CONFIG", "SET", "maxmemory", "0")
 	return err
@@ -230,6 +266,15 @@ func (f *faults) healReplica(ctx context.Context) error {
 	defer f.replica.Unlock()
 	s := f.Stack
 	if !f.broken {
+		if err := s.Replica.Start(ctx); err != nil {
+			return err
+		}
+	}
+	follows, err := s.ReplicaCanFollow(ctx)
+	if err != nil {
+		f.recorder.mark(fmt.Sprintf("the replica does not tell where it is: %v", err))
+	}
+	if !f.broken && follows {
 		ready, cancel := context.WithTimeout(ctx, 30*time.Second)
 		defer cancel()
 		err := s.Replica.Start(ready)

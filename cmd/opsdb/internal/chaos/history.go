@@ -60,10 +60,12 @@ type Call struct {
 	// the write may become a dead letter.
 	Contested bool `json:"contested,omitempty"`
 
-	// Of reads.
-	MinLSN string  `json:"min_lsn,omitempty"`
-	Window *Window `json:"window,omitempty"`
-	Saw    *Seen   `json:"saw,omitempty"`
+	// Of reads. Overlay tells that the answer is marked as made of pending rows
+	// alone: what it does not show, it does not deny.
+	MinLSN  string  `json:"min_lsn,omitempty"`
+	Overlay string  `json:"overlay,omitempty"`
+	Window  *Window `json:"window,omitempty"`
+	Saw     *Seen   `json:"saw,omitempty"`
 }
 
 // Window is what a list was asked for: rows From to Until (not included) of one
@@ -125,9 +127,9 @@ type Mark struct {
 	Line int    `json:"line"`
 	At   int64  `json:"at"`
 	What string `json:"what"`
-	// Lost is set by the promotion of a standby: what main itself acknowledged
-	// since then may be gone, since nobody else had it.
-	Lost bool `json:"lost,omitempty"`
+	// Since is set by the promotion of a standby: what main itself acknowledged
+	// from then on may be gone, for nobody else had it.
+	Since int64 `json:"since,omitempty"`
 }
 
 // History is everything that a check needs.

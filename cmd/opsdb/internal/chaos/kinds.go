@@ -16,6 +16,7 @@ import (
 const (
 	diskFull = "disk-full"
 	powerCut = "power-cut"
+	failover = "failover"
 )
 
 func anAPI(f *faults, d draw) *sandbox.Process      { return f.api(d.Which) }
@@ -49,6 +50,7 @@ var allKinds = []kind{
 	{name: "redis-full", weight: 3, lasts: 5 * time.Second, begin: redisFull},
 	{name: diskFull, weight: 2, lasts: 4 * time.Second, begin: diskIsFull},
 	{name: powerCut, kill: true, weight: 3, begin: powerIsCut},
+	{name: failover, kill: true, weight: 2, lasts: 2 * time.Second, begin: failsOver},
 	{name: "replica-rebuilt", weight: 1, begin: replicaRebuilt},
 	{name: "replica-back", weight: 2, lasts: 6 * time.Second, begin: replicaBack},
 }
@@ -58,45 +60,47 @@ func restartAPI(_ context.Context, f *faults, d draw) (undo, error) {
 	return nil, f.api(d.Which).Signal(syscall.SIGTERM)
 }
 
-// lines picks one line of the link or, as often as each, both.
+// named picks one line of the link or, as often as each, both.
+func named(which int) []string {
+	return [][]string{{sandbox.DatabaseLine}, {sandbox.ReplicationLine}, {sandbox.DatabaseLine, sandbox.ReplicationLine}}[which%3]
+}
+
+// lines are the lines named so, to both servers of the main site.
 func (f *faults) lines(which int) []*sandbox.Line {
-	database, replication := f.Stack.Link.Database, f.Stack.Link.Replication
-	return [][]*sandbox.Line{{database}, {replication}, {database, replication}}[which%3]
+	var found []*sandbox.Line
+	for _, name := range named(which) {
+		if name == sandbox.DatabaseLine {
+			found = append(found, f.Stack.Link.Database, f.Stack.Link.Second.Database)
+		} else {
+			found = append(found, f.Stack.Link.Replication, f.Stack.Link.Second.Replication)
+		}
+	}
+	return found
 }
 
 // change sets a switch of some lines and returns how to set it back.
-func change(lines []*sandbox.Line, there, back sandbox.Change) (undo, error) {
-	var failed []error
-	for _, l := range lines {
-		failed = append(failed, l.Apply(there))
-	}
-	return func(context.Context) error {
-		var failed []error
-		for _, l := range lines {
-			failed = append(failed, l.Apply(back))
-		}
-		return errors.Join(failed...)
-	}, errors.Join(failed...)
+func (f *faults) change(d draw, there, back sandbox.Change) (undo, error) {
+	return func(context.Context) error { return f.Stack.Link.Apply(back, named(d.Which)...) }, f.Stack.Link.Apply(there, named(d.Which)...)
 }
 
 func linkDown(_ context.Context, f *faults, d draw) (undo, error) {
 	up, down := true, false
-	return change(f.lines(d.Which), sandbox.Change{Up: &down}, sandbox.Change{Up: &up})
+	return f.change(d, sandbox.Change{Up: &down}, sandbox.Change{Up: &up})
 }
 
 func linkBlackhole(_ context.Context, f *faults, d draw) (undo, error) {
 	on, off := true, false
-	return change(f.lines(d.Which), sandbox.Change{Blackhole: &on}, sandbox.Change{Blackhole: &off})
+	return f.change(d, sandbox.Change{Blackhole: &on}, sandbox.Change{Blackhole: &off})
 }
 
 func linkSlow(_ context.Context, f *faults, d draw) (undo, error) {
 	slow, usual := 300+2700*d.Much, float64(f.RTT)/float64(time.Millisecond)
-	return change(f.lines(d.Which), sandbox.Change{RTTMillis: &slow}, sandbox.Change{RTTMillis: &usual})
+	return f.change(d, sandbox.Change{RTTMillis: &slow}, sandbox.Change{RTTMillis: &usual})
 }
 
 func linkNarrow(_ context.Context, f *faults, d draw) (undo, error) {
 	narrow, wide := 64+448*d.Much, float64(0)
-	return change(f.lines(d.Which), sandbox.Change{BandwidthKbps: &narrow}, sandbox.Change{BandwidthKbps: &wide})
+	return f.change(d, sandbox.Change{BandwidthKbps: &narrow}, sandbox.Change{BandwidthKbps: &wide})
 }
 
 func linkReset(_ context.Context, f *faults, d draw) (undo, error) {
@@ -136,16 +140,17 @@ func all(fns []func()) undo {
 
 func linkCutAfter(_ context.Context, f *faults, d draw) (undo, error) {
 	bytes, up, none := 1+int64(20_000*d.Much*d.Much), true, int64(0)
-	return change(f.lines(d.Which), sandbox.Change{CutAfterBytes: &bytes}, sandbox.Change{Up: &up, CutAfterBytes: &none})
+	return f.change(d, sandbox.Change{CutAfterBytes: &bytes}, sandbox.Change{Up: &up, CutAfterBytes: &none})
 }
 
 // linkCutOneWay cuts the database line in the midst of a flush or its answer.
 func linkCutOneWay(_ context.Context, f *faults, d draw) (undo, error) {
-	line := f.Stack.Link.Database
-	line.CutAfter(sandbox.Direction(d.Which%2), 1+int64(6_000*d.Much*d.Much))
+	for _, line := range []*sandbox.Line{f.Stack.Link.Database, f.Stack.Link.Second.Database} {
+		line.CutAfter(sandbox.Direction(d.Which%2), 1+int64(6_000*d.Much*d.Much))
+	}
 	up, none := true, int64(0)
 	return func(context.Context) error {
-		return line.Apply(sandbox.Change{Up: &up, CutAfterBytes: &none})
+		return f.Stack.Link.Apply(sandbox.Change{Up: &up, CutAfterBytes: &none}, sandbox.DatabaseLine)
 	}, nil
 }
 
@@ -214,6 +219,49 @@ func replicaBack(ctx context.Context, f *faults, _ draw) (undo, error) {
 		}
 		f.broken = false
 		return replica.Start(ctx)
+	}, nil
+}
+
+// failsOver loses the primary to a standby that misses the last commits, of which
+// the site's replica may have replayed some.
+func failsOver(ctx context.Context, f *faults, d draw) (undo, error) {
+	s := f.Stack
+	if f.fallen {
+		return nil, errors.New("there is no standby yet")
+	}
+	limited, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	since := f.recorder.now()
+	if err := s.WaitForStandby(limited); err != nil {
+		return nil, err
+	}
+	if err := s.HoldStandby(); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		err := s.FailOver(ctx)
+		f.recorder.event(Mark{What: "a standby that misses the last commits is the primary now", Since: since})
+		if err != nil {
+			return err
+		}
+		f.fallen = true
+		if err := s.Rejoin(ctx); err != nil {
+			return err
+		}
+		f.fallen = false
+		follows, err := s.ReplicaCanFollow(ctx)
+		if err != nil || follows {
+			return err
+		}
+		f.replica.Lock()
+		defer f.replica.Unlock()
+		if d.Which%2 == 0 {
+			return s.RewindReplica(ctx)
+		}
+		f.broken = true
+		err = s.RebuildReplica(ctx)
+		f.broken = err != nil
+		return err
 	}, nil
 }
 

@@ -33,7 +33,8 @@ type world struct {
 	*run
 	unit, module, location int64
 
-	clients []*client
+	clients  []*client
+	saboteur *saboteur
 
 	mu   sync.Mutex
 	rows []*execution // the ones with an id, of all clients
@@ -60,6 +61,8 @@ func (r *run) newWorld(ctx context.Context) (*world, error) {
 	for n := range max(1, r.options.Clients/3) {
 		w.clients = append(w.clients, newClient(w, fmt.Sprintf("m%d", n+1), SiteMain, []API{r.Main}, r.options.Seed))
 	}
+	w.saboteur = &saboteur{client: *newClient(w, "s1", SiteObservatory, r.Observatory, r.options.Seed)}
+	w.saboteur.sabotaged = true
 	return w, nil
 }
 
@@ -81,6 +84,7 @@ func (w *world) work(ctx context.Context, end *atomic.Bool) *sync.WaitGroup {
 			}
 		})
 	}
+	all.Go(func() { w.saboteur.work(ctx, end) })
 	return &all
 }
 
@@ -96,6 +100,12 @@ func (w *world) settle(ctx context.Context, last bool) error {
 		}
 		all.Go(func() { c.do(limited, c.asking) })
 	}
+	all.Go(func() {
+		if w.saboteur.asking != nil {
+			w.saboteur.do(limited, w.saboteur.asking)
+		}
+		w.saboteur.decide(limited)
+	})
 	all.Wait()
 	if last {
 		for _, c := range w.clients {
@@ -137,11 +147,11 @@ func (c *client) step(ctx context.Context) {
 }
 
 func (c *client) start(ctx context.Context) {
-	if c.pick(func(x *execution) bool { return x.running }, mostRunning) {
+	if !c.sabotaged && c.has(mostRunning, func(x *execution) bool { return x.running }) {
 		c.finish(ctx)
 		return
 	}
-	x := &execution{client: c.name, n: c.began, name: fmt.Sprintf("%s-%d", c.name, c.began), site: c.site, running: true}
+	x := &execution{client: c.name, n: c.began, name: fmt.Sprintf("%s-%d", c.name, c.began), site: c.site, running: true, contested: c.sabotaged}
 	c.began++
 	key := c.key()
 	body := map[string]any{
@@ -156,7 +166,9 @@ func (c *client) start(ctx context.Context) {
 		done: func(a answer) {
 			x.id = a.ID
 			c.own = append(c.own, x)
-			c.world.share(x)
+			if !x.contested {
+				c.world.share(x)
+			}
 		},
 	})
 }
@@ -167,8 +179,11 @@ func startOf(client string, n int) time.Time {
 	if err != nil {
 		panic(fmt.Sprintf("chaos: client %q", client))
 	}
-	if client[0] == 'm' {
+	switch client[0] {
+	case 'm':
 		number += 100
+	case 's':
+		number += 200
 	}
 	return epoch.AddDate(10*number, 0, 0).Add(time.Duration(n) * time.Minute)
 }
@@ -404,8 +419,8 @@ func (c *client) choose(fits func(*execution) bool) *execution {
 	return found[c.rng.IntN(len(found))]
 }
 
-// pick reports whether at least n of the client's own executions fit.
-func (c *client) pick(fits func(*execution) bool, n int) bool {
+// has reports whether at least n of the client's own executions fit.
+func (c *client) has(n int, fits func(*execution) bool) bool {
 	for _, x := range c.own {
 		if fits(x) {
 			n--

@@ -90,7 +90,7 @@ func (w *world) drained(ctx context.Context) error {
 const (
 	selectLedger = `
 		SELECT id::text, site, coalesce(seq, 0), outcome, coalesce(idempotency_key, ''), (extract(epoch FROM created_at) * 1000000)::bigint
-		FROM applied_transaction WHERE idempotency_key ~ '^[mo][0-9]+-k[0-9]+$'`
+		FROM applied_transaction WHERE idempotency_key ~ '^[mos][0-9]+-k[0-9]+$'`
 	selectRows = `
 		SELECT e.conditions->>'chaos', e.id::text, e.status::text, e.comment,
 		       ARRAY(SELECT f.id::text FROM raw_data_file f WHERE f.executed_obs_unit_id = e.id ORDER BY f.id),
