@@ -115,6 +115,10 @@ model: ## Explore the model of the protocol and look for its planted faults (som
 chaos: build setup ## Put a stack under load and faults and check every promise (flags in CHAOS: "--minutes 30")
 	@exec bin/opsdb chaos $(CHAOS)
 
+.PHONY: chaos-plants
+chaos-plants: setup ## Build the product with mistakes and see chaos find them (some minutes)
+	OPSDB_PLANTS=all $(GO) test ./cmd/opsdb -run TestChaosFindsPlantedFaults -timeout 60m -count=1 -v
+
 .PHONY: bench
 bench: build setup ## Measure against the floors and write docs/benchmarks (some minutes)
 	bin/opsdb bench --write docs/benchmarks

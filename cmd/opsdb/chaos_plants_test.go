@@ -1,0 +1,100 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opsdb/opsdb/cmd/opsdb/internal/chaos"
+)
+
+// chaosPlant is a mistake that a run of `opsdb chaos` must find by itself.
+type chaosPlant struct {
+	name, file, old, new string
+	// faults and promises: what brings it out, and of which one is to be broken.
+	faults   string
+	promises []string
+}
+
+var chaosPlants = []chaosPlant{
+	{"taken from the buffer before the commit is known", "modules/buffer/processor.go",
+		"\tanswer, lost := l.Flush(ctx, first, chosen.groups)\n",
+		"\tvar early []pending.Settled\n\tfor n, g := range chosen.groups {\n\t\tfor _, i := range g {\n\t\t\tearly = append(early, pending.Settled{Seq: i.Seq, Position: first + int64(n), Outcome: pending.StateApplied})\n\t\t}\n\t}\n\tif err := s.Settle(ctx, early); err != nil {\n\t\treturn step{}, err\n\t}\n\tanswer, lost := l.Flush(ctx, first, chosen.groups)\n",
+		"link-reset,link-cut-one-way,kill-primary", []string{chaos.Lost}},
+	{"answered before it is stored", "platform/txn/buffered.go",
+		"\t\taccepted, err := w.config.Store.Accept(ctx, pending.Accept{Transaction: tx, Changes: v.draft.changes, View: v.view, Exempt: v.builder.exempt})\n",
+		"\t\tgo w.config.Store.Accept(context.WithoutCancel(ctx), pending.Accept{Transaction: tx, Changes: v.draft.changes, View: v.view, Exempt: v.builder.exempt})\n\t\tvar accepted pending.Accepted\n",
+		"kill-redis,kill-api", []string{chaos.Lost, chaos.OwnWrites, chaos.Told}},
+	{"swept when applied", "platform/pending/tracker.go",
+		"gone := s.Current().Applied(batch)", "batch = 1 << 52\n\tgone := s.Current().Applied(batch)",
+		"replay-paused,freeze-replica", []string{chaos.OwnWrites, chaos.Monotonic}},
+	{"half of the catch-ups skipped", "platform/pending/reader.go",
+		"\tview, err = r.store.CatchUp(ctx)\n", "\tif view = r.store.Current(); time.Now().UnixNano()&1 == 0 {\n\t\tview, err = r.store.CatchUp(ctx)\n\t}\n",
+		"link-down", []string{chaos.OwnWrites, chaos.Monotonic}},
+}
+
+// TestChaosFindsPlantedFaults proves that the harness can fail: it builds the
+// product with a mistake and runs it against itself.
+func TestChaosFindsPlantedFaults(t *testing.T) {
+	if os.Getenv("OPSDB_PLANTS") != "all" {
+		t.Skip("builds the product again for each planted fault: make chaos-plants")
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range chaosPlants {
+		t.Run(p.name, func(t *testing.T) {
+			dir := t.TempDir()
+			original := filepath.Join(root, filepath.FromSlash(p.file))
+			source, err := os.ReadFile(original)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Count(string(source), p.old) != 1 {
+				t.Fatalf("%q is not once in %s", p.old, p.file)
+			}
+			planted := filepath.Join(dir, "planted.go")
+			if err := os.WriteFile(planted, []byte(strings.Replace(string(source), p.old, p.new, 1)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{original: planted}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			binary := filepath.Join(dir, "opsdb")
+			if out, err := exec.Command("go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", binary, ".").CombinedOutput(); err != nil {
+				t.Fatalf("building: %v\n%s", err, out)
+			}
+			cmd := exec.Command(binary, "chaos", "--minutes", "1.5", "--round", "20s", "--gap", "700ms", "--faults", p.faults,
+				"--history", filepath.Join(dir, "history.jsonl"), "--json")
+			var progress strings.Builder
+			cmd.Stderr = &progress
+			out, err := cmd.Output()
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+				t.Fatalf("the run ended with %v, and not with a violation\n%s\n%s", err, &progress, out)
+			}
+			var report chaos.Report
+			if err := json.Unmarshal(out, &report); err != nil {
+				t.Fatalf("%v\n%s\n%s", err, &progress, out)
+			}
+			for _, v := range report.Violations {
+				for _, promise := range p.promises {
+					if v.Promise == promise {
+						t.Logf("found: %s", v)
+						return
+					}
+				}
+			}
+			t.Errorf("found other things only: %v", report.Violations)
+		})
+	}
+}
