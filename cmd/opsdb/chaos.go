@@ -66,7 +66,7 @@ opsdb chaos check reads again.`,
 	flags.StringVar(&options.history, "history", "", "keep the history in this `file` (default: a temporary one, kept when a promise was broken)")
 	flags.BoolVar(&options.json, "json", false, "print the report as JSON")
 	flags.StringVar(&options.write, "write", "", "also add the run to chaos.json and chaos.md in this `folder`")
-	cmd.AddCommand(newChaosCheckCommand(), newChaosPowerCommand())
+	cmd.AddCommand(newChaosCheckCommand(), newChaosPowerCommand(), newChaosPoisonsCommand())
 	return cmd
 }
 

@@ -154,7 +154,7 @@ func (f *faults) play(ctx context.Context, round int, length time.Duration) {
 
 // one does a fault, lets it last and undoes it.
 func (f *faults) one(ctx context.Context, p planned) {
-	takeBack, err := f.guarded(ctx, p.kind, func(ctx context.Context) (undo, error) { return p.kind.begin(ctx, f, p.draw) })
+	takeBack, err := f.begin(ctx, p)
 	if err != nil {
 		// Its victim is just being started again, or another fault has it.
 		f.recorder.mark(fmt.Sprintf("no %s: %v", p.kind.name, err))
@@ -175,7 +175,7 @@ func (f *faults) one(ctx context.Context, p planned) {
 	case <-time.After(p.lasts):
 	case <-ctx.Done():
 	}
-	_, err = f.guarded(ctx, p.kind, func(ctx context.Context) (undo, error) { return nil, takeBack(ctx) })
+	err = f.end(ctx, p.kind, takeBack)
 	f.recorder.mark(fmt.Sprintf("end of %s", p.kind.name))
 	if err != nil {
 		// Healing does it, or fails loudly.
@@ -183,19 +183,33 @@ func (f *faults) one(ctx context.Context, p planned) {
 	}
 }
 
-// guarded does something to the stack, also when ctx is over meanwhile: half a
-// fault helps nobody.
-func (f *faults) guarded(ctx context.Context, k kind, do func(context.Context) (undo, error)) (undo, error) {
+// begin does a fault, also when ctx is over meanwhile: half of one helps nobody.
+func (f *faults) begin(ctx context.Context, p planned) (undo, error) {
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	defer f.lock(p.kind)()
+	return p.kind.begin(limited, f, p.draw)
+}
+
+// end takes a fault back. Only a failover needs the main site's servers for that,
+// so nothing else waits for one here: it may be what the failover waits for.
+func (f *faults) end(ctx context.Context, k kind, takeBack undo) error {
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer cancel()
 	if k.name == failover {
-		f.main.Lock()
-		defer f.main.Unlock()
-	} else {
-		f.main.RLock()
-		defer f.main.RUnlock()
+		defer f.lock(k)()
 	}
-	return do(limited)
+	return takeBack(limited)
+}
+
+// lock keeps a failover apart from everything that uses the main site's servers.
+func (f *faults) lock(k kind) (unlock func()) {
+	if k.name == failover {
+		f.main.Lock()
+		return f.main.Unlock
+	}
+	f.main.RLock()
+	return f.main.RUnlock
 }
 
 // heal makes everything whole, whatever the faults have left, and returns when

@@ -155,7 +155,9 @@ func linkCutOneWay(_ context.Context, f *faults, d draw) (undo, error) {
 }
 
 func replayPaused(ctx context.Context, f *faults, _ draw) (undo, error) {
-	return func(ctx context.Context) error { return f.Stack.Replica.ResumeReplay(ctx) }, f.Stack.Replica.PauseReplay(ctx)
+	limited, cancel := context.WithTimeout(ctx, 5*time.Second) // it may be frozen
+	defer cancel()
+	return func(ctx context.Context) error { return f.Stack.Replica.ResumeReplay(ctx) }, f.Stack.Replica.PauseReplay(limited)
 }
 
 // redisFull leaves Redis no memory for anything new.
@@ -195,7 +197,9 @@ func replicaBack(ctx context.Context, f *faults, _ draw) (undo, error) {
 	f.replica.Lock()
 	defer f.replica.Unlock()
 	replica := f.Stack.Replica
-	dir, err := replica.Text(ctx, "postgres", "SELECT current_setting('data_directory')")
+	limited, cancel := context.WithTimeout(ctx, 5*time.Second) // it may be frozen
+	defer cancel()
+	dir, err := replica.Text(limited, "postgres", "SELECT current_setting('data_directory')")
 	if err != nil {
 		return nil, err
 	}
