@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -223,6 +224,11 @@ func (d *demo) startAPIs(ctx context.Context) error {
 		return err
 	}
 	common := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TZ=UTC", "SHUTDOWN_TIMEOUT=5s"}
+	for _, pair := range os.Environ() { // so that the demo can be traced too
+		if strings.HasPrefix(pair, "OTEL_") {
+			common = append(common, pair)
+		}
+	}
 	for server := range d.stack.Ports {
 		name := "api_main"
 		env := []string{

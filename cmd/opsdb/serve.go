@@ -51,6 +51,12 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 		return fmt.Errorf("listening at %s: %w", c.HTTPAddr, err)
 	}
 	metrics := observe.NewMetrics(c.SiteName, version())
+	var tracing *observe.Tracing
+	if c.Telemetry.Traces() {
+		if tracing, err = observe.StartTracing(ctx, c.SiteName, version(), logger); err != nil {
+			return errors.Join(err, listener.Close())
+		}
+	}
 	var handler atomic.Value
 	handler.Store(starting(c.SiteName))
 	server := api.NewServer(c.HTTPAddr, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -74,7 +80,7 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 	}
 	logger.Info("opsdb begins", "version", version(), "type", c.SiteType, "addr", listener.Addr().String())
 
-	s, err := openSite(running, c, logger, metrics, end)
+	s, err := openSite(running, c, logger, metrics, tracing, end)
 	if err == nil {
 		var router *api.Router
 		if router, err = s.router(); err == nil {
@@ -96,6 +102,11 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 	}
 	if s != nil {
 		stopErr = errors.Join(stopErr, s.stop(stopping))
+	}
+	if tracing != nil {
+		if err := tracing.Stop(stopping); err != nil {
+			logger.Warn("traces are lost", "error", err) // and nothing else is
+		}
 	}
 	switch {
 	case ctx.Err() != nil: // told to stop, at whatever moment

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/opsdb/opsdb/modules/auth"
 	"github.com/opsdb/opsdb/modules/buffer"
@@ -35,6 +36,7 @@ type site struct {
 	config   *config.Config
 	log      *slog.Logger
 	metrics  *observe.Metrics
+	tracer   trace.Tracer // nil: no traces
 	catalog  *txn.Catalog
 	problems *problem.Catalog
 
@@ -62,8 +64,11 @@ var problemSets = []problem.Set{
 // openSite opens the servers of the site and waits until what the site cannot do
 // without has answered. A wrong answer refuses the start; one that comes later ends
 // the process through fatal.
-func openSite(ctx context.Context, c *config.Config, logger *slog.Logger, metrics *observe.Metrics, fatal context.CancelCauseFunc) (s *site, err error) {
+func openSite(ctx context.Context, c *config.Config, logger *slog.Logger, metrics *observe.Metrics, tracing *observe.Tracing, fatal context.CancelCauseFunc) (s *site, err error) {
 	s = &site{config: c, log: logger, metrics: metrics, uses: auth.NewUses()}
+	if tracing != nil {
+		s.tracer = tracing.Tracer
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -110,7 +115,7 @@ func (s *site) openMain(ctx context.Context) (err error) {
 	}
 	s.reader = pending.NewReader(s.local, nil, c.SiteName, pending.Limits{})
 	s.writer = txn.NewDirect(txn.DirectConfig{
-		Pool: s.primary, Reader: s.reader, Catalog: s.catalog, Problems: s.problems, Site: c.SiteName, SiteID: s.id, Logger: s.log,
+		Pool: s.primary, Reader: s.reader, Catalog: s.catalog, Problems: s.problems, Site: c.SiteName, SiteID: s.id, Logger: s.log, Tracer: s.tracer,
 	})
 	return s.openBuffer(nil)
 }
@@ -151,7 +156,7 @@ func (s *site) openSecondary(ctx context.Context, fatal context.CancelCauseFunc)
 	var direct *txn.Direct
 	if !c.BufferCritical {
 		direct = txn.NewDirect(txn.DirectConfig{
-			Pool: s.primary, Reader: s.reader, Catalog: s.catalog, Problems: s.problems, Site: c.SiteName, SiteID: s.id, Logger: s.log,
+			Pool: s.primary, Reader: s.reader, Catalog: s.catalog, Problems: s.problems, Site: c.SiteName, SiteID: s.id, Logger: s.log, Tracer: s.tracer,
 			Replayed: func(ctx context.Context, at lsn.Position) error {
 				limited, cancel := context.WithTimeout(ctx, c.LSNTimeout)
 				defer cancel()
@@ -160,7 +165,7 @@ func (s *site) openSecondary(ctx context.Context, fatal context.CancelCauseFunc)
 		})
 	}
 	s.writer = txn.NewBuffered(txn.BufferedConfig{
-		Store: s.store, Reader: s.reader, Catalog: s.catalog, Problems: s.problems, Site: c.SiteName, SiteID: s.id, Direct: direct, Logger: s.log,
+		Store: s.store, Reader: s.reader, Catalog: s.catalog, Problems: s.problems, Site: c.SiteName, SiteID: s.id, Direct: direct, Logger: s.log, Tracer: s.tracer,
 	})
 	return s.openBuffer(s.local)
 }
@@ -171,7 +176,7 @@ func (s *site) openBuffer(replica *pgxpool.Pool) (err error) {
 		Site: c.SiteName, URL: c.BackendURL, Version: version(), Store: s.store, Reader: s.reader, Replica: replica, Primary: s.primary, PrimaryURL: c.MainDB.URL,
 		Catalog: s.catalog, Problems: s.problems, Capacity: c.BufferSize, BatchSize: c.BatchSize, BatchBytes: int(c.BatchBytes),
 		RetryAttempts: c.RetryAttempts, RetryDelay: c.RetryDelay, Interval: c.ProcessInterval, LSNInterval: c.LSNInterval, NoLSN: !c.LSNTracking,
-		Logger: s.log,
+		Logger: s.log, Tracer: s.tracer,
 	})
 	return err
 }
@@ -241,7 +246,7 @@ func (s *site) router() (*api.Router, error) {
 	router, err := api.New(api.Options{
 		Site: c.SiteName, Version: apiVersion, Authenticator: auth.NewAuthenticator(credentials), Problems: s.problems, Logger: s.log,
 		Observe: func(a api.Answered) { s.metrics.Answered(a.Operation, a.Method, a.Status, a.Took) },
-		Metrics: s.metrics.Handler(), RequestTimeout: c.RequestTimeout, LSNTimeout: c.LSNTimeout, Replayed: s.buffer.Replayed, RateLimit: float64(c.RateLimit),
+		Tracer:  s.tracer, Metrics: s.metrics.Handler(), RequestTimeout: c.RequestTimeout, LSNTimeout: c.LSNTimeout, Replayed: s.buffer.Replayed, RateLimit: float64(c.RateLimit),
 		Origins: c.CORSOrigins, TrustedProxies: c.TrustedProxies,
 	})
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/opsdb/opsdb/platform/lsn"
 	"github.com/opsdb/opsdb/platform/pending"
@@ -63,6 +64,9 @@ type Config struct {
 	Stalled time.Duration
 
 	Logger *slog.Logger
+	// Tracer makes the spans of flushes, and of what became of traced requests; nil
+	// makes none.
+	Tracer trace.Tracer
 	// Clock tells the time; nil is time.Now.
 	Clock func() time.Time
 }
@@ -76,6 +80,7 @@ type Module struct {
 	processor *processor
 	follow    follow
 	rates     rates
+	figures   *figures
 	looked    time.Time // when a process in standby last asked for the primary
 
 	stop     context.CancelFunc
@@ -90,7 +95,7 @@ func New(config Config) (*Module, error) {
 	if config.Site == "" || config.Reader == nil || config.Catalog == nil || config.Problems == nil {
 		return nil, errors.New("making the buffer module: site, reader, catalog and problems are required")
 	}
-	m := &Module{config: config, log: config.Logger, state: &processorState{status: statusStarting}, stopping: make(chan struct{})}
+	m := &Module{config: config, log: config.Logger, state: &processorState{status: statusStarting}, figures: newFigures(), stopping: make(chan struct{})}
 	if config.Store == nil {
 		if config.Primary == nil {
 			return nil, errors.New("making the buffer module: main needs its primary")
@@ -100,6 +105,7 @@ func New(config Config) (*Module, error) {
 	if config.Replica == nil || config.PrimaryURL == "" {
 		return nil, errors.New("making the buffer module: a secondary site needs its replica and the primary's URL")
 	}
+	config.Store.ObserveAccepts(func(took time.Duration) { m.figures.accept.Observe(took.Seconds()) })
 	m.tracker = lsn.New(lsn.Config{
 		Pool: config.Replica, Site: config.Site, Interval: config.LSNInterval, NoLSN: config.NoLSN, Logger: config.Logger,
 		Unconfirmed: func() bool { return config.Store.Current().Counts().Applied > 0 },
@@ -119,7 +125,7 @@ func New(config Config) (*Module, error) {
 		flushed: m.tracker.Flushed,
 		limit:   limits{count: config.BatchSize, bytes: config.BatchBytes},
 		retries: config.RetryAttempts, delay: config.RetryDelay, idle: config.Interval,
-		version: config.Version, holder: holder(), state: m.state, log: config.Logger, now: config.Clock,
+		version: config.Version, holder: holder(), figures: m.figures, tracer: config.Tracer, state: m.state, log: config.Logger, now: config.Clock,
 		holding: map[int64]held{},
 	}
 	return m, nil
@@ -172,11 +178,13 @@ func (m *Module) Start(ctx context.Context) {
 	if m.main() {
 		m.loop(ctx, time.Second, m.reap)
 		m.loop(ctx, heartbeatEvery, m.announce)
+		m.loop(ctx, heartbeatEvery, m.lookAtSites)
 		return
 	}
 	m.tracker.Start(ctx)
 	m.done.Go(func() { m.processor.run(ctx, m.stopping) })
 	m.loop(ctx, 10*time.Second, m.expire)
+	m.loop(ctx, 10*time.Second, m.lookAtRedis)
 	m.loop(ctx, time.Second, m.measure)
 	if m.config.Primary != nil {
 		m.loop(ctx, time.Second, m.lookAtMain)

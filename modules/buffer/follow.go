@@ -47,7 +47,8 @@ func (m *Module) seen(ctx context.Context, before any, r lsn.Replica) error {
 	if m.follow.behind.CompareAndSwap(true, false) {
 		m.log.InfoContext(ctx, "the replica shows again what it has shown before", "batch", r.Batch)
 	}
-	_, err := m.config.Store.MarkReplicated(ctx, b.load, r.Batch)
+	gone, err := m.config.Store.MarkReplicated(ctx, b.load, r.Batch)
+	m.replicated(gone)
 	return err
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/opsdb/opsdb/platform/lsn"
 	"github.com/opsdb/opsdb/platform/pending"
@@ -72,6 +73,8 @@ type processor struct {
 	idle    time.Duration
 	version string
 	holder  string
+	figures *figures
+	tracer  trace.Tracer // nil: no traces
 	state   *processorState
 	log     *slog.Logger
 	now     func() time.Time
@@ -109,9 +112,11 @@ func (p *processor) run(ctx context.Context, stopping <-chan struct{}) {
 			continue
 		case errors.Is(err, pending.ErrStale):
 			// Not at once: two that supersede each other would never get anything done.
+			p.figures.superseded.Inc()
 			p.log.InfoContext(ctx, "the processor begins again", "reason", err)
 		default:
 			p.state.failed(err)
+			p.figures.lost.Inc()
 			p.log.WarnContext(ctx, "the processor lost its connection and will try again", "class", problem.ClassOf(err).String(), "error", err)
 		}
 		if p.now().Sub(started) > reconnectLimit {
@@ -272,6 +277,8 @@ func (p *processor) open(ctx context.Context) (session, link, error) {
 	if connection.Alarm {
 		p.log.ErrorContext(ctx, "the primary has seen commits that this site's Redis does not know: acknowledged writes may be missing", "batch", claim.Batch)
 	}
+	p.figures.claims.Inc()
+	p.figures.lostTail.Add(float64(len(connection.LostTail)))
 	p.state.claimed(connection, p.now())
 	return s, l, nil
 }
@@ -338,11 +345,14 @@ func (p *processor) flush(ctx context.Context, s session, l link) (step, error) 
 	if err != nil {
 		return step{}, err
 	}
+	ctx, flight := p.takeOff(ctx, view, chosen.groups)
 	answer, lost := l.Flush(ctx, first, chosen.groups)
 	outcome := p.sort(view, chosen.groups, answer, now)
 	if err := p.settle(ctx, s, outcome, answer); err != nil {
+		flight.land(view, outcomeUnknown, errors.Join(lost, err))
 		return step{}, errors.Join(lost, err)
 	}
+	flight.land(view, outcome, lost)
 	if lost != nil {
 		return step{}, lost
 	}

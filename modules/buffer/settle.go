@@ -21,6 +21,9 @@ type outcome struct {
 	fault   error
 }
 
+// outcomeUnknown is that of a flush that could not be settled: it is found again.
+var outcomeUnknown outcome
+
 // sort reads the answers of the groups that are known to be committed. Of all
 // others nothing is known: they stay where they are.
 func (p *processor) sort(view pending.View, groups [][]*txn.Item, answer txn.FlushAnswer, now time.Time) outcome {

@@ -23,6 +23,11 @@ const (
 	statusStopped      = "stopped" // it must not go on: the reason says why
 )
 
+// statuses are all of them.
+var statuses = []string{
+	statusStarting, statusRunning, statusIdle, statusPaused, statusStandby, statusReconnecting, statusFault, statusStopped,
+}
+
 // processorState is what is known of the processor, for /health.
 type processorState struct {
 	mu        sync.Mutex

@@ -25,6 +25,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/opsdb/opsdb/platform/problem"
 )
@@ -48,6 +49,7 @@ type Options struct {
 	Problems       *problem.Catalog // nil: the common kinds only
 	Logger         *slog.Logger     // nil: the default one
 	Observe        func(Answered)   // told of each answer, for metrics; may be nil
+	Tracer         trace.Tracer     // makes a span of each request; nil: none
 	Metrics        http.Handler     // what GET /metrics answers; nil: no such operation
 	RequestTimeout time.Duration    // 0 = 30 s; waits add to it, streams have none
 	RateLimit      float64          // requests a second and credential; 0 = no limit

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/opsdb/opsdb/platform/observe"
 	"github.com/opsdb/opsdb/platform/problem"
@@ -30,6 +31,10 @@ func (r *Router) serve(w http.ResponseWriter, req *http.Request) {
 	began := time.Now()
 	st := &state{requestID: requestID(req), path: shownPath(req.URL.Path)}
 	ctx := observe.WithRequestID(context.WithValue(req.Context(), stateKey{}, st), st.requestID)
+	var span trace.Span
+	if r.opts.Tracer != nil {
+		ctx, span = r.beginSpan(ctx, req, st)
+	}
 	req = req.WithContext(ctx)
 	st.request = req
 	rec := &recorder{ResponseWriter: w}
@@ -54,6 +59,9 @@ func (r *Router) serve(w http.ResponseWriter, req *http.Request) {
 			r.writeProblem(rec, req, problem.Internal.New("the server made a mistake; its log has the details"))
 		}
 		r.answered(st, req, rec, time.Since(began))
+		if span != nil {
+			endSpan(span, st, req, rec)
+		}
 	}()
 
 	if r.cors(rec, req) {

@@ -60,7 +60,7 @@ type Config struct {
 	LogLevel  string `env:"LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error, in any case."`
 	LogFormat string `env:"LOG_FORMAT" envDefault:"json" doc:"json, or text for people."`
 
-	OTLPEndpoint string `env:"OTEL_EXPORTER_OTLP_ENDPOINT" doc:"Not used yet. Where traces go; empty: nowhere. The other standard OTEL names apply too."`
+	Telemetry Telemetry `envPrefix:"OTEL_"`
 
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"20s" doc:"How long requests and the processor have to finish when the server is told to stop."`
 	RequestTimeout  time.Duration `env:"REQUEST_TIMEOUT" envDefault:"30s" doc:"How long a request may take; waits and streams are exempt."`
@@ -93,6 +93,27 @@ type GitHub struct {
 	TeamRoleMapping map[string]string `env:"TEAM_ROLE_MAPPING" doc:"Not used yet. Team to role: observers:observer,admins:admin, or a JSON object."`
 	BaseURL         string            `env:"BASE_URL" doc:"Not used yet. GitHub's address, when it is not github.com."`
 	APIURL          string            `env:"API_URL" doc:"Not used yet. GitHub's API address, when it is not api.github.com."`
+}
+
+// Telemetry are the standard variables of OpenTelemetry that say where traces go.
+// Its SDK reads these and the others of its specification (OTEL_BSP_…,
+// OTEL_EXPORTER_OTLP_CERTIFICATE …) by itself.
+type Telemetry struct {
+	Endpoint       string `env:"EXPORTER_OTLP_ENDPOINT" doc:"Collector that traces go to, as http://host:4318; empty: there are no traces, and they cost nothing. The other standard OTEL names apply too."`
+	TracesEndpoint string `env:"EXPORTER_OTLP_TRACES_ENDPOINT" doc:"The same for traces alone, with its path: http://host:4318/v1/traces."`
+	Headers        string `env:"EXPORTER_OTLP_HEADERS" secret:"true" doc:"Headers for the collector: name=value, separated by commas."`
+	Protocol       string `env:"EXPORTER_OTLP_PROTOCOL" envDefault:"http/protobuf" doc:"http/protobuf is the only one."`
+	TracesExporter string `env:"TRACES_EXPORTER" envDefault:"otlp" doc:"none turns traces off."`
+	Sampler        string `env:"TRACES_SAMPLER" envDefault:"parentbased_always_on" doc:"Which requests are traced, for instance parentbased_traceidratio."`
+	SamplerArg     string `env:"TRACES_SAMPLER_ARG" doc:"The sampler's argument: with a ratio sampler the part that is kept, 0 to 1."`
+	ServiceName    string `env:"SERVICE_NAME" envDefault:"opsdb" doc:"service.name of the traces."`
+	Resource       string `env:"RESOURCE_ATTRIBUTES" doc:"Further attributes of all traces: name=value, separated by commas."`
+	Disabled       bool   `env:"SDK_DISABLED" envDefault:"false" doc:"true turns traces off."`
+}
+
+// Traces reports whether there are traces.
+func (t Telemetry) Traces() bool {
+	return (t.Endpoint != "" || t.TracesEndpoint != "") && t.TracesExporter == "otlp" && !t.Disabled
 }
 
 // IsMain reports whether the process belongs to the main site.

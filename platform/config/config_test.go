@@ -239,3 +239,31 @@ func TestMainURLIsMadeOfItsParts(t *testing.T) {
 		t.Error("a port that is none passes")
 	}
 }
+
+func TestTracesAreOffUntilACollectorIsNamed(t *testing.T) {
+	for name, test := range map[string]struct {
+		given map[string]string
+		want  bool
+	}{
+		"nothing":  {nil, false},
+		"endpoint": {map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"}, true},
+		"traces":   {map[string]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://localhost:4318/v1/traces"}, true},
+		"disabled": {map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318", "OTEL_SDK_DISABLED": "true"}, false},
+		"none":     {map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318", "OTEL_TRACES_EXPORTER": "none"}, false},
+	} {
+		c, err := Parse(with(test.given))
+		if err != nil || c.Telemetry.Traces() != test.want {
+			t.Errorf("%s: %v, %v", name, err, c)
+		}
+	}
+	for name, value := range map[string]string{
+		"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_TRACES_EXPORTER": "zipkin", "OTEL_TRACES_SAMPLER": "some",
+	} {
+		if _, err := Parse(with(map[string]string{name: value})); err == nil || !strings.Contains(err.Error(), name+":") {
+			t.Errorf("%s=%s: %v", name, value, err)
+		}
+	}
+	if _, err := Parse(with(map[string]string{"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "7"})); err == nil || !strings.Contains(err.Error(), "OTEL_TRACES_SAMPLER_ARG:") {
+		t.Errorf("a ratio of 7: %v", err)
+	}
+}

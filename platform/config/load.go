@@ -46,6 +46,15 @@ func Load() (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	// OpenTelemetry's SDK reads the environment by itself: what .env says of it must
+	// be there too.
+	for name, value := range values {
+		if _, set := os.LookupEnv(name); !set && strings.HasPrefix(name, "OTEL_") {
+			if err := os.Setenv(name, value); err != nil {
+				return nil, fmt.Errorf("taking %s from .env: %w", name, err)
+			}
+		}
+	}
 	return Parse(values)
 }
 
@@ -275,7 +284,11 @@ func (c *Config) check(given map[string]string, before Mistakes) Mistakes {
 		wrong("BUFFER_DURABILITY", "%q is neither strict nor relaxed", c.Durability)
 	}
 	c.GitHub.check(wrong)
-	for name, text := range map[string]string{"FRONTEND_URL": c.FrontendURL, "BACKEND_URL": c.BackendURL, "OTEL_EXPORTER_OTLP_ENDPOINT": c.OTLPEndpoint} {
+	c.Telemetry.check(wrong)
+	for name, text := range map[string]string{
+		"FRONTEND_URL": c.FrontendURL, "BACKEND_URL": c.BackendURL,
+		"OTEL_EXPORTER_OTLP_ENDPOINT": c.Telemetry.Endpoint, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": c.Telemetry.TracesEndpoint,
+	} {
 		webURL(name, text, wrong)
 	}
 	for _, origin := range c.CORSOrigins {
@@ -337,6 +350,22 @@ func (g GitHub) check(wrong report) {
 	}
 	webURL("GITHUB_BASE_URL", g.BaseURL, wrong)
 	webURL("GITHUB_API_URL", g.APIURL, wrong)
+}
+
+func (t Telemetry) check(wrong report) {
+	if t.Protocol != "http/protobuf" {
+		wrong("OTEL_EXPORTER_OTLP_PROTOCOL", "%q is not http/protobuf, the only one there is", t.Protocol)
+	}
+	if t.TracesExporter != "otlp" && t.TracesExporter != "none" {
+		wrong("OTEL_TRACES_EXPORTER", "%q is neither otlp nor none", t.TracesExporter)
+	}
+	samplers := []string{"always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"}
+	if !slices.Contains(samplers, t.Sampler) {
+		wrong("OTEL_TRACES_SAMPLER", "%q is none of %s", t.Sampler, strings.Join(samplers, ", "))
+	}
+	if ratio, err := strconv.ParseFloat(t.SamplerArg, 64); strings.HasSuffix(t.Sampler, "ratio") && (err != nil || ratio < 0 || ratio > 1) {
+		wrong("OTEL_TRACES_SAMPLER_ARG", "%q is no number from 0 to 1", t.SamplerArg)
+	}
 }
 
 func port(name string, n int, wrong report) {

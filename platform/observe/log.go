@@ -1,5 +1,6 @@
 // Package observe shows what a process does: structured logs that carry the id of
-// the request they belong to, and metrics for Prometheus.
+// the request they belong to, metrics for Prometheus, and traces for a collector of
+// OpenTelemetry.
 package observe
 
 import (
@@ -8,6 +9,8 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 type requestKey struct{}
@@ -47,13 +50,16 @@ func NewLogger(w io.Writer, level, format, site string) (*slog.Logger, error) {
 	return slog.New(requestHandler{h}), nil
 }
 
-// requestHandler adds the request's id to each line.
+// requestHandler adds to each line the ids of the request and of the trace.
 type requestHandler struct{ slog.Handler }
 
 // Handle implements slog.Handler.
 func (h requestHandler) Handle(ctx context.Context, r slog.Record) error {
 	if id := RequestID(ctx); id != "" {
 		r.AddAttrs(slog.String("request_id", id))
+	}
+	if span := trace.SpanContextFromContext(ctx); span.HasTraceID() {
+		r.AddAttrs(slog.String("trace_id", span.TraceID().String()))
 	}
 	return h.Handler.Handle(ctx, r)
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -78,4 +79,29 @@ func TestMetricsListener(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// TestACollectorThatHangsHoldsNothingUp: the last spans are given up in time.
+func TestACollectorThatHangsHoldsNothingUp(t *testing.T) {
+	hang := make(chan struct{})
+	asked := make(chan struct{}, 16)
+	collector := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		asked <- struct{}{}
+		<-hang
+	}))
+	t.Cleanup(collector.Close)
+	t.Cleanup(func() { close(hang) })
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
+	tracing, err := StartTracing(t.Context(), "observatory", "v1", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, span := tracing.Tracer.Start(t.Context(), "request")
+	span.End()
+	began := time.Now()
+	err = tracing.Stop(t.Context())
+	if took := time.Since(began); err == nil || took > 20*time.Second {
+		t.Errorf("stopping took %v and said %v", took, err)
+	}
+	<-asked
 }

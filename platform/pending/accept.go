@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
@@ -84,7 +85,11 @@ func (s *Store) Accept(ctx context.Context, a Accept) (Accepted, error) {
 	for _, seq := range blockers {
 		args = append(args, seq)
 	}
+	began := time.Now()
 	reply, err := scripts.accept.Run(ctx, s.client, []string{s.prefix}, args...).Slice()
+	if took := s.took.Load(); took != nil {
+		(*took)(time.Since(began))
+	}
 	if err != nil {
 		return Accepted{}, s.unavailable("storing a transaction", err)
 	}

@@ -21,9 +21,11 @@ func (s *state) follow(m message) bool {
 		if err != nil {
 			return false
 		}
-		lsn := field("l")
+		lsn, now := field("l"), time.Now().UnixMicro()
 		return s.each(field("s"), func(seq int64) bool {
-			return s.change(seq, func(t *Tx) { t.State, t.Position, t.LSN, t.Dead = StateApplied, position, lsn, nil })
+			return s.change(seq, func(t *Tx) {
+				t.State, t.Position, t.LSN, t.appliedAt, t.Dead = StateApplied, position, lsn, now, nil
+			})
 		})
 	case "queued":
 		return s.each(field("s"), func(seq int64) bool {

@@ -157,12 +157,43 @@ type Tx struct {
 
 	head, body []byte
 	clientIDs  []uuid.UUID
-	hidden     bool // dead letter id-taken: main's row of that id is another one
+	appliedAt  int64 // unix time in microseconds; 0: before this process looked
+	hidden     bool  // dead letter id-taken: main's row of that id is another one
 }
 
 // Transaction decodes the whole transaction, its steps included. The steps' data
 // alias what the view holds and must not be changed.
 func (t *Tx) Transaction() (*Transaction, error) { return decode(t.Seq, t.head, t.body) }
+
+// Trace is the trace context of the request that made the transaction, "" when it
+// was not traced.
+func (t *Tx) Trace() string {
+	text := ""
+	if err := eachField(t.body, func(name, v []byte) error {
+		switch string(name) {
+		case "trace":
+			if err := json.Unmarshal(v, &text); err != nil {
+				return err
+			}
+			return errFound
+		case "steps": // the long part, and the last one
+			return errFound
+		}
+		return nil
+	}); err != nil && !errors.Is(err, errFound) {
+		return ""
+	}
+	return text
+}
+
+// AppliedAt is when this process saw that the transaction was applied; false when
+// it is not, or was before this process began to look.
+func (t *Tx) AppliedAt() (time.Time, bool) {
+	if t.State != StateApplied || t.appliedAt == 0 {
+		return time.Time{}, false
+	}
+	return time.UnixMicro(t.appliedAt).UTC(), true
+}
 
 // Bytes is the stored size of the transaction, for the limits of a flush.
 func (t *Tx) Bytes() int { return len(t.head) + len(t.body) }

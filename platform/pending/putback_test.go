@@ -25,7 +25,7 @@ func TestRestartOfRedisPutsEverythingBack(t *testing.T) {
 	settle(t, se, 10, ids[0], ids[1])
 	settle(t, se, 11, ids[3])
 	fail(t, se, ids[2])
-	if n, err := s.MarkReplicated(t.Context(), se.Load, 10); n != 2 || err != nil {
+	if n, err := s.MarkReplicated(t.Context(), se.Load, 10); len(n) != 2 || err != nil {
 		t.Fatal(n, err)
 	}
 	old := catchUp(t, s)
@@ -185,10 +185,10 @@ func TestReplicaThatGoesBack(t *testing.T) {
 	for i, seq := range ids[:3] {
 		settle(t, se, int64(10+i), seq)
 	}
-	if n, err := s.MarkReplicated(t.Context(), se.Load, 12); err != nil || n != 3 {
+	if n, err := s.MarkReplicated(t.Context(), se.Load, 12); err != nil || len(n) != 3 {
 		t.Fatal(n, err)
 	}
-	if n, err := s.MarkReplicated(t.Context(), se.Load, 12); err != nil || n != 0 {
+	if n, err := s.MarkReplicated(t.Context(), se.Load, 12); err != nil || len(n) != 0 {
 		t.Fatal("marking twice", n, err)
 	}
 	if v := s.Current(); v.Swept != 12 || v.Counts().RowsByTable["execution"] != 1 {

@@ -403,8 +403,8 @@ func TestSettleLargeFlush(t *testing.T) {
 		t.Errorf("%d are left, beginning with %v", len(got), got[:3])
 	}
 	n, err := s.MarkReplicated(t.Context(), se.Load, 5)
-	if err != nil || n != len(list) {
-		t.Errorf("%d were marked, %v", n, err)
+	if err != nil || len(n) != len(list) {
+		t.Errorf("%d were marked, %v", len(n), err)
 	}
 	if diff := cmp.Diff(picture(openStore(t, &redisServer{dir: s.testDir()}, func(o *Options) { o.Durability = Relaxed }).Current()), picture(s.Current())); diff != "" {
 		t.Errorf("a new process sees something else:\n%s", diff)

@@ -69,6 +69,7 @@ type Store struct {
 	forget  func() error      // ends the remembering of a silent Redis
 	names   map[string]string // of the one exchange that runs
 	status  atomic.Pointer[Status]
+	took    atomic.Pointer[func(time.Duration)] // of each accept script
 }
 
 // Status is what a health check wants to know of the Redis behind a Store.
@@ -133,6 +134,22 @@ func (s *Store) Site() string { return s.opts.Site }
 
 // Status tells how Redis was when it was last spoken to.
 func (s *Store) Status() Status { return *s.status.Load() }
+
+// ObserveAccepts lets f know how long Redis took to store each accepted
+// transaction, fsync included.
+func (s *Store) ObserveAccepts(f func(took time.Duration)) { s.took.Store(&f) }
+
+// Server asks Redis how it is. fsync is the longest one that it remembers, 0 when
+// its latency monitor is off, has seen none, or may not be asked.
+func (s *Store) Server(ctx context.Context) (server rdb.Server, fsync time.Duration, err error) {
+	if server, err = s.client.Server(ctx); err != nil {
+		return server, 0, s.unavailable("asking Redis how it is", err)
+	}
+	if fsync, err = s.client.SlowestFsync(ctx); err != nil && rdb.Unreachable(err) {
+		return server, 0, s.unavailable("asking Redis for its slowest fsync", err)
+	}
+	return server, fsync, nil
+}
 
 func (s *Store) setStatus(f func(*Status)) {
 	for {

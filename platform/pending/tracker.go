@@ -19,10 +19,10 @@ const (
 // MarkReplicated records that the replica's row of this site shows batch: every
 // applied transaction of this view with a position up to it has replicated, and
 // its pending rows go. load is View.Load from before the replica was asked. It
-// returns how many went; without any, Redis is not asked.
-func (s *Store) MarkReplicated(ctx context.Context, load string, batch int64) (int, error) {
+// returns those that went by this call; without any, Redis is not asked.
+func (s *Store) MarkReplicated(ctx context.Context, load string, batch int64) ([]*Tx, error) {
 	gone := s.Current().Applied(batch)
-	n := 0
+	var mine []*Tx
 	for len(gone) > 0 {
 		part := gone[:min(len(gone), markSlice)]
 		gone = gone[len(part):]
@@ -32,14 +32,15 @@ func (s *Store) MarkReplicated(ctx context.Context, load string, batch int64) (i
 		}
 		marked, err := scripts.mark.Run(ctx, s.client, []string{s.prefix}, args...).Int()
 		if err != nil {
-			return n, s.tracked("marking replicated transactions", err)
+			return mine, s.tracked("marking replicated transactions", err)
 		}
-		n += marked
+		// Another process may have marked the first ones, with an older batch.
+		mine = append(mine, part[len(part)-min(marked, len(part)):]...)
 	}
-	if n > 0 {
+	if len(mine) > 0 {
 		s.followed(ctx)
 	}
-	return n, nil
+	return mine, nil
 }
 
 // Unsweep notices a replica that shows less than it did (crashed, rebuilt,

@@ -33,6 +33,10 @@ type Transaction struct {
 	// RequestDigest is the digest of route and body that a repeated key must
 	// match, in hexadecimal when stored.
 	RequestDigest Digest `json:"request_digest"`
+	// Trace is the trace context of the request (W3C traceparent), empty when it was
+	// not traced. It links what the processor does to the request, and nothing else
+	// is decided by it.
+	Trace string `json:"trace,omitempty"`
 	// ClientIDs are the created rows whose id the client chose: such a row may
 	// exist in the database already.
 	ClientIDs []uuid.UUID `json:"client_ids"`
@@ -74,6 +78,7 @@ type body struct {
 	UserID         *int64      `json:"user_id"`
 	IdempotencyKey *string     `json:"idempotency_key"`
 	RequestDigest  Digest      `json:"request_digest"`
+	Trace          string      `json:"trace,omitempty"`
 	ClientIDs      []uuid.UUID `json:"client_ids"`
 	Guards         []string    `json:"guards"`
 	Steps          []Step      `json:"steps"`
@@ -84,7 +89,7 @@ func encode(t *Transaction) (h, b []byte, err error) {
 	if h, err = json.Marshal(head{t.ID, t.Operation, t.Rows, t.AcceptedAt.UTC()}); err != nil {
 		return nil, nil, fmt.Errorf("encoding transaction %s: %w", t.ID, err)
 	}
-	w := body{t.Site, t.Actor, t.UserID, t.IdempotencyKey, t.RequestDigest, t.ClientIDs, t.Guards, t.Steps}
+	w := body{t.Site, t.Actor, t.UserID, t.IdempotencyKey, t.RequestDigest, t.Trace, t.ClientIDs, t.Guards, t.Steps}
 	if w.ClientIDs == nil {
 		w.ClientIDs = []uuid.UUID{}
 	}
@@ -150,6 +155,8 @@ func (t *Transaction) bodyField(name, v []byte) error {
 		return json.Unmarshal(v, &t.IdempotencyKey)
 	case "request_digest":
 		return json.Unmarshal(v, &t.RequestDigest)
+	case "trace":
+		return json.Unmarshal(v, &t.Trace)
 	case "client_ids":
 		return json.Unmarshal(v, &t.ClientIDs)
 	case "guards":

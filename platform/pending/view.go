@@ -132,6 +132,17 @@ func (v View) Applied(batch int64) []*Tx {
 	return out
 }
 
+// OldestPending is when the oldest transaction that has not replicated was
+// accepted, dead letters included; zero when there is none.
+func (v View) OldestPending() time.Time {
+	if v.sets != nil {
+		if t, ok := v.sets.all.Min(); ok {
+			return t.AcceptedAt
+		}
+	}
+	return time.Time{}
+}
+
 // Counts sum up a view.
 type Counts struct {
 	Buffered, Applied, Failed, Blocked int

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -141,4 +142,29 @@ func (c *Client) settings(ctx context.Context) (map[string]string, error) {
 		}
 	}
 	return got, nil
+}
+
+// SlowestFsync is the longest fsync of the append-only file that the server
+// remembers, 0 when it knows none: its latency monitor (latency-monitor-threshold)
+// is off, or all were faster.
+func (c *Client) SlowestFsync(ctx context.Context) (time.Duration, error) {
+	events, err := c.Do(ctx, "latency", "latest").Slice()
+	if err != nil {
+		return 0, fmt.Errorf("asking Redis for its latest latencies: %w", err)
+	}
+	return slowestFsync(events), nil
+}
+
+// slowestFsync reads the answer of LATENCY LATEST: name, time, latest and longest
+// in milliseconds of each event.
+func slowestFsync(events []any) time.Duration {
+	for _, e := range events {
+		fields, _ := e.([]any)
+		if len(fields) < 4 || fields[0] != "aof-fsync-always" {
+			continue
+		}
+		longest, _ := fields[3].(int64)
+		return time.Duration(longest) * time.Millisecond
+	}
+	return 0
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/problem"
@@ -29,6 +30,9 @@ type BufferedConfig struct {
 	// pending and none of their rows is concerned (CRITICAL_OPERATIONS_BUFFER=false).
 	Direct *Direct
 	Logger *slog.Logger
+	// Tracer makes the spans of validating and accepting; nil makes none, and then
+	// transactions keep no trace context.
+	Tracer trace.Tracer
 	// Clock tells the time; nil is time.Now.
 	Clock func() time.Time
 }
@@ -70,10 +74,12 @@ func (w *Buffered) Write(ctx context.Context, req Request, build func(ctx contex
 		if err != nil {
 			return Receipt{}, err
 		}
-		v, err := w.validate(ctx, first.again(), view, req, build)
+		validating, validated := span(ctx, w.config.Tracer, "validate")
+		v, err := w.validate(validating, first.again(), view, req, build)
 		if err == nil && v.replay == nil {
 			v.draft, err = v.builder.finish(w.config.Catalog)
 		}
+		validated(err)
 		switch {
 		case err == nil && v.replay != nil:
 			return *v.replay, nil
@@ -89,7 +95,12 @@ func (w *Buffered) Write(ctx context.Context, req Request, build func(ctx contex
 			return w.config.Direct.commit(ctx, req, v.draft)
 		}
 		tx := v.draft.transaction(req, w.config.Site)
+		if w.config.Tracer != nil {
+			tx.Trace = traceParent(ctx)
+		}
+		ctx, done := span(ctx, w.config.Tracer, "accept")
 		accepted, err := w.config.Store.Accept(ctx, pending.Accept{Transaction: tx, Changes: v.draft.changes, View: v.view, Exempt: v.builder.exempt})
+		done(err)
 		switch {
 		case err != nil:
 			return Receipt{}, err

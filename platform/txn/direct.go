@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/opsdb/opsdb/platform/lsn"
 	"github.com/opsdb/opsdb/platform/pending"
@@ -35,6 +36,8 @@ type DirectConfig struct {
 	// limit was over. Nil at main.
 	Replayed func(ctx context.Context, position lsn.Position) error
 	Logger   *slog.Logger
+	// Tracer makes the spans of validating and applying; nil makes none.
+	Tracer trace.Tracer
 	// Clock tells the time; nil is time.Now.
 	Clock func() time.Time
 }
@@ -63,7 +66,8 @@ const commitPatience = 15 * time.Second
 func (d *Direct) Write(ctx context.Context, req Request, build func(ctx context.Context, tx *Builder) error) (Receipt, error) {
 	b := &Builder{id: newID(), now: newNow(d.config.Clock), siteID: d.config.SiteID, userID: req.UserID}
 	var replay *Receipt
-	err := d.config.Reader.Read(ctx, func(ctx context.Context, s *pending.Snapshot) error {
+	validating, validated := span(ctx, d.config.Tracer, "validate")
+	err := d.config.Reader.Read(validating, func(ctx context.Context, s *pending.Snapshot) error {
 		// The key first: a retry must not be refused because its first attempt
 		// succeeded.
 		found, err := findKey(ctx, db.New(s.DB), req, pending.StateApplied)
@@ -75,6 +79,7 @@ func (d *Direct) Write(ctx context.Context, req Request, build func(ctx context.
 		defer func() { b.snapshot = nil }()
 		return build(ctx, b)
 	})
+	validated(err)
 	if err != nil {
 		return Receipt{}, d.unreadable(err)
 	}
@@ -85,7 +90,10 @@ func (d *Direct) Write(ctx context.Context, req Request, build func(ctx context.
 	if err != nil {
 		return Receipt{}, err
 	}
-	return d.commit(ctx, req, draft)
+	applying, applied := span(ctx, d.config.Tracer, "apply")
+	receipt, err := d.commit(applying, req, draft)
+	applied(err)
+	return receipt, err
 }
 
 // Wait implements Writer. A direct write is applied when it is answered, which
