@@ -213,10 +213,28 @@ func (f *faults) lock(k kind) (unlock func()) {
 }
 
 // heal makes everything whole, whatever the faults have left, and returns when
-// every server answers.
+// every server answers. What does not work at once, on a machine that is busy or
+// with a server that is only just going down, is tried again.
 func (f *faults) heal(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	limited, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
+	for {
+		once, cancelOnce := context.WithTimeout(limited, 3*time.Minute)
+		err := f.healOnce(once)
+		cancelOnce()
+		if err == nil {
+			return nil
+		}
+		f.recorder.mark(fmt.Sprintf("not healed yet: %v", err))
+		select {
+		case <-time.After(time.Second):
+		case <-limited.Done():
+			return err
+		}
+	}
+}
+
+func (f *faults) healOnce(limited context.Context) error {
 	s := f.Stack
 	up, down, hole, rtt, zero, none := true, false, false, float64(f.RTT)/float64(time.Millisecond), float64(0), int64(0)
 	whole := sandbox.Change{Up: &up, Blackhole: &hole, RTTMillis: &rtt, BandwidthKbps: &zero, CutAfterBytes: &none}
