@@ -119,9 +119,20 @@ chaos: build setup ## Put a stack under load and faults and check every promise 
 chaos-plants: setup ## Build the product with mistakes and see chaos find them (some minutes)
 	OPSDB_PLANTS=all $(GO) test ./cmd/opsdb -run TestChaosFindsPlantedFaults -timeout 60m -count=1 -v
 
+# All of them want a quiet machine. BENCH takes flags, such as --only P1,P5.
 .PHONY: bench
-bench: build setup ## Measure against the floors and write docs/benchmarks (some minutes)
-	bin/opsdb bench --write docs/benchmarks
+bench: build setup ## Measure against the floors and write docs/benchmarks (a quarter of an hour; flags in BENCH)
+	bin/opsdb bench --write docs/benchmarks $(BENCH)
+
+.PHONY: bench-growth
+bench-growth: build setup ## Measure how costs grow with backlog and table size (a quarter of an hour)
+	bin/opsdb bench --growth --write docs/benchmarks $(BENCH)
+
+# A module of its own: what the product is compared with is no dependency of it.
+.PHONY: compare
+compare: build setup ## Measure beside a naive loop, asynq and river (ten minutes; flags in COMPARE)
+	cd tools/compare && $(GO) build -o "$(CURDIR)/bin/compare" .
+	bin/compare -opsdb bin/opsdb -write docs/benchmarks $(COMPARE)
 
 .PHONY: docs
 docs: gen-docs ## Write the generated pages, expand included code, check links

@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -16,153 +13,74 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/opsdb/opsdb/cmd/opsdb/internal/bench"
 	"github.com/opsdb/opsdb/platform/sandbox"
 )
-
-// measurement is one figure: the product against its floor, measured in turns in
-// the same run.
-type measurement struct {
-	ID    string `json:"id"`
-	What  string `json:"what"`
-	Unit  string `json:"unit"`
-	Floor string `json:"floor"`
-	// Ours and FloorValue are medians over the rounds, Ratio the median of the rounds'
-	// ratios: absolute figures of a shared machine say little.
-	Ours       float64 `json:"ours"`
-	FloorValue float64 `json:"floor_value"`
-	Ratio      float64 `json:"ratio"`
-	Rounds     int     `json:"rounds"`
-	Bar        string  `json:"bar"`
-	Met        bool    `json:"met"`
-}
-
-// report is one run of the benchmarks.
-type report struct {
-	Measured     time.Time     `json:"measured"`
-	Machine      string        `json:"machine"`
-	Measurements []measurement `json:"measurements"`
-}
-
-// benchOptions are the flags of `opsdb bench`.
-type benchOptions struct {
-	rounds int
-	write  string
-}
 
 // newBenchCommand returns `opsdb bench`, which measures the product against the
 // simplest programs that do the same physical work.
 func newBenchCommand() *cobra.Command {
-	options := benchOptions{}
+	options := bench.Options{}
 	cmd := &cobra.Command{
-		Use:   "bench [p1] [p3]",
+		Use:   "bench",
 		Short: "Measure this program against its floors on a local stack",
 		Long: `Measure this program against its floors: the simplest programs that do the same
-physical work, run in turns with it on the same stack (see docs/benchmarks).
-Without names, everything is measured. It takes a few minutes.`,
-		ValidArgs: []string{"p1", "p3"},
-		Args:      cobra.OnlyValidArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if options.rounds < 1 || options.rounds > 100 {
+physical work, run in turns with it on the same stack (docs/benchmarks/README.md
+says how to read the figures). All parts take about a quarter of an hour.
+
+With --write each part is merged into results.json there when it is done, in the
+place of its earlier measurement, and results.md and results.svg are drawn anew.`,
+		Example: `  opsdb bench --only P1,P3 --rounds 8
+  opsdb bench --growth --write docs/benchmarks`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if options.Rounds < 1 || options.Rounds > 100 {
 				return errors.New("--rounds must be between 1 and 100")
 			}
-			return runBench(cmd.Context(), options, args, cmd.OutOrStdout())
+			for i, name := range options.Only {
+				options.Only[i] = strings.ToUpper(name)
+				if !slices.Contains(bench.Parts(), options.Only[i]) {
+					return fmt.Errorf("--only takes %s, not %q", strings.Join(bench.Parts(), ", "), name)
+				}
+			}
+			return runBench(cmd.Context(), options, cmd.OutOrStdout())
 		},
 	}
-	cmd.Flags().IntVar(&options.rounds, "rounds", 5, "rounds of floor and product in turns")
-	cmd.Flags().StringVar(&options.write, "write", "", "also write results.json and results.md into this `folder`")
+	flags := cmd.Flags()
+	flags.StringSliceVar(&options.Only, "only", nil, "measure these `parts` alone, such as P1,P5")
+	flags.IntVar(&options.Rounds, "rounds", 5, "rounds of floor and product in turns")
+	flags.BoolVar(&options.Quick, "quick", false, "tiny sizes, to see that everything runs; the figures mean nothing")
+	flags.BoolVar(&options.Growth, "growth", false, "measure how costs grow with backlog and table size instead")
+	flags.StringVar(&options.Folder, "write", "", "merge the results into this `folder`")
 	cmd.AddCommand(newBenchFloorCommand())
 	return cmd
 }
 
-func runBench(ctx context.Context, options benchOptions, names []string, out io.Writer) (err error) {
+// newBenchFloorCommand returns a floor that is a server of its own.
+func newBenchFloorCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "floor KIND",
+		Short:  "Serve a floor (HTTP_ADDR)",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE:   func(cmd *cobra.Command, args []string) error { return bench.ServeFloor(cmd.Context(), args[0]) },
+	}
+}
+
+// runBench starts the demo's stack with its data on the disk, without a site: the
+// measurements make their own.
+func runBench(ctx context.Context, options bench.Options, out io.Writer) (err error) {
 	if _, err := sandbox.Ensure(ctx, out); err != nil {
 		return err
 	}
-	d := &demo{
-		options: demoOptions{noNight: true, observatoryAPIs: 1, rtt: roundTrip(250 * time.Millisecond)},
-		out:     out, log: slog.New(slog.NewTextHandler(out, nil)),
-	}
+	d := &demo{options: demoOptions{noNight: true, rtt: roundTrip(250 * time.Millisecond)}, out: out, log: slog.New(slog.NewTextHandler(out, nil))}
 	defer func() { err = errors.Join(err, d.close()) }()
 	if err := d.start(ctx); err != nil {
 		return err
 	}
-	r := report{Measured: time.Now().UTC().Truncate(time.Second), Machine: fmt.Sprintf("%d CPUs, %s/%s, %s", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())}
-	for _, bench := range []struct {
-		name string
-		run  func(context.Context, *demo, int) ([]measurement, error)
-	}{{"p1", benchAccept}, {"p3", benchDrain}} {
-		if len(names) > 0 && !slices.Contains(names, bench.name) {
-			continue
-		}
-		d.say("measuring %s …", strings.ToUpper(bench.name))
-		measured, err := bench.run(ctx, d, options.rounds)
-		if err != nil {
-			return fmt.Errorf("measuring %s: %w", bench.name, err)
-		}
-		r.Measurements = append(r.Measurements, measured...)
-	}
-	table := r.table()
-	d.say("\n%s", table)
-	if options.write == "" {
-		return nil
-	}
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	return errors.Join(
-		os.WriteFile(filepath.Join(options.write, "results.json"), append(text, '\n'), 0o644),
-		os.WriteFile(filepath.Join(options.write, "results.md"), []byte(r.markdown(table)), 0o644),
-	)
-}
-
-// table is the report for people, in Markdown.
-func (r report) table() string {
-	var b strings.Builder
-	b.WriteString("| id | what | ours | floor | ratio | bar | met |\n| --- | --- | --- | --- | --- | --- | --- |\n")
-	for _, m := range r.Measurements {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", m.ID, m.What, figure(m.Ours, m.Unit), figure(m.FloorValue, m.Unit),
-			figure(m.Ratio, ""), m.Bar, map[bool]string{true: "yes", false: "no"}[m.Met])
-	}
-	return b.String()
-}
-
-func (r report) markdown(table string) string {
-	return fmt.Sprintf("# Results\n\nWritten by `opsdb bench --write docs/benchmarks` on %s (%s). How to read it: [README](README.md).\n\n%s",
-		r.Measured.Format(time.DateOnly), r.Machine, table)
-}
-
-func figure(v float64, unit string) string {
-	if v == 0 {
-		return "–"
-	}
-	switch {
-	case v >= 100:
-		return strings.TrimSpace(fmt.Sprintf("%.0f %s", v, unit))
-	default:
-		return strings.TrimSpace(fmt.Sprintf("%.2f %s", v, unit))
-	}
-}
-
-// series collects the rounds of one figure.
-type series struct{ ours, floor, ratios []float64 }
-
-func (s *series) add(ours, floor float64) {
-	s.ours, s.floor, s.ratios = append(s.ours, ours), append(s.floor, floor), append(s.ratios, ours/floor)
-}
-
-// median of values, which are not empty.
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	n := len(sorted)
-	if n%2 == 1 {
-		return sorted[n/2]
-	}
-	return (sorted[n/2-1] + sorted[n/2]) / 2
-}
-
-// percentile of durations, in milliseconds; p is between 0 and 1.
-func percentile(took []time.Duration, p float64) float64 {
-	sorted := slices.Sorted(slices.Values(took))
-	return float64(sorted[min(len(sorted)-1, int(p*float64(len(sorted))))].Microseconds()) / 1000
+	options.Out = out
+	options.Machine = fmt.Sprintf("%d CPUs, %s/%s, %s", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
+	return bench.Run(ctx, bench.Target{
+		Stack: d.stack, Database: demoDatabase, MainURL: d.url(0), Admin: d.tokens.Admin, Service: d.tokens.Service,
+	}, options)
 }

@@ -1,72 +1,14 @@
-package main
+package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"os"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/redis/go-redis/v9"
-	"github.com/spf13/cobra"
 )
-
-// newBenchFloorCommand returns the floor of P1: nothing but net/http and one LPUSH.
-func newBenchFloorCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:    "floor",
-		Short:  "Serve the floor of P1 (REDIS_URL, HTTP_ADDR)",
-		Hidden: true,
-		Args:   cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			options, err := redis.ParseURL(os.Getenv("REDIS_URL"))
-			if err != nil {
-				return err
-			}
-			client := redis.NewClient(options)
-			server := &http.Server{Addr: os.Getenv("HTTP_ADDR"), ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				body, err := io.ReadAll(r.Body)
-				if err == nil {
-					err = client.LPush(r.Context(), "floor", body).Err()
-				}
-				if err != nil {
-					http.Error(w, err.Error(), http.StatusInternalServerError)
-					return
-				}
-				w.Header().Set("Content-Type", "application/json")
-				w.WriteHeader(http.StatusCreated)
-				if _, err := w.Write(body); err != nil {
-					return // the client is gone
-				}
-			})}
-			ending := context.AfterFunc(cmd.Context(), func() {
-				if err := server.Close(); err != nil {
-					fmt.Fprintln(os.Stderr, err)
-				}
-			})
-			defer ending()
-			if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
-				return errors.Join(err, client.Close())
-			}
-			return client.Close()
-		},
-	}
-}
-
-// freeAddress is a loopback address that nothing listens at.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
-}
 
 // drainFloor is the floor of P3: a raw pgx pipeline that sends the same statements
 // in the same groups through the same link, and does nothing else.
@@ -111,6 +53,14 @@ func newDrainFloor(ctx context.Context, linkURL string) (*drainFloor, error) {
 	return f, nil
 }
 
+// floorChanges is what the ledger says of a start.
+func floorChanges(id uuid.UUID, unit, site, user int64) string {
+	return fmt.Sprintf(`[{"table":"executed_obs_unit","id":"%s","op":"create","columns":{"id":"%s","obs_unit_id":%d,"azimuth_range_id":null,"pre_scheduled_slot_id":null,`+
+		`"status":"running","start_time":"2026-07-15T11:20:00Z","end_time":null,"mean_azimuth_deg":null,"mean_elevation_deg":null,"pwv_mm":null,"conditions":{"wind_m_s":4.2},`+
+		`"comment":"benchmark","recorded_by":%d,"origin_site_id":%d,"version":1,"created_at":"2026-07-15T11:20:00.123456Z","updated_at":"2026-07-15T11:20:00.123456Z"}}]`,
+		id, id, unit, user, site)
+}
+
 func (f *drainFloor) send(p *pgconn.Pipeline, s *pgconn.StatementDescription, args ...any) error {
 	var b pgx.ExtendedQueryBuilder
 	if err := b.Build(f.conn.TypeMap(), s, args); err != nil {
@@ -149,7 +99,7 @@ func (f *drainFloor) drain(ctx context.Context, n int, unit, site, user int64) e
 					put(f.control["ROLLBACK TO SAVEPOINT s"])
 				}
 				put(f.ledger, id, floorSite, f.seq, fmt.Sprintf("floor-%s", id), id[:], now,
-					fmt.Sprintf(`[{"table":"executed_obs_unit","id":"%s","op":"create","columns":{"id":"%s","obs_unit_id":%d,"azimuth_range_id":null,"pre_scheduled_slot_id":null,"status":"running","start_time":"2026-07-15T11:20:00Z","end_time":null,"mean_azimuth_deg":null,"mean_elevation_deg":null,"pwv_mm":null,"conditions":{"wind_m_s":4.2},"comment":"benchmark","recorded_by":%d,"origin_site_id":%d,"version":1,"created_at":"2026-07-15T11:20:00.123456Z","updated_at":"2026-07-15T11:20:00.123456Z"}}]`, id, id, unit, user, site))
+					floorChanges(id, unit, site, user))
 				put(f.start, id, unit, now, `{"wind_m_s":4.2}`, "benchmark", user, site)
 				put(f.control["RELEASE SAVEPOINT s"])
 				put(f.control["SAVEPOINT s"])
