@@ -43,9 +43,9 @@ func run(ctx context.Context) (err error) {
 	write := flag.String("write", "", "write compare.json and compare.md into this `folder`")
 	quick := flag.Bool("quick", false, "tiny sizes, to see that everything runs; the figures mean nothing")
 	flag.Parse()
-	size := sizes{rounds: 4, accepts: 500, drain: 4000, drainWide: 1500, drainOne: 40, kill: 1000, patience: 4 * time.Minute}
+	size := sizes{rounds: 4, accepts: 500, drain: 4000, drainWide: 1500, drainOne: 40, kill: 4000, patience: 4 * time.Minute}
 	if *quick {
-		size = sizes{rounds: 1, accepts: 20, drain: 100, drainWide: 60, drainOne: 4, kill: 60, patience: 4 * time.Second}
+		size = sizes{rounds: 1, accepts: 20, drain: 100, drainWide: 60, drainOne: 4, kill: 400, patience: 4 * time.Second}
 	}
 	began := time.Now()
 	s, err := startStack(ctx, *opsdb)

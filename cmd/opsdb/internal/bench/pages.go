@@ -56,7 +56,6 @@ func (p page) request(token string) request {
 type pending struct {
 	*site
 	rows int
-	wire *wire
 }
 
 // measurePages measures P5 on 2,000,000 executions and as many files: sites with
@@ -75,9 +74,6 @@ func measurePages(ctx context.Context, b *bench) (out []Measurement, err error) 
 	var sites []*pending
 	defer func() {
 		for _, s := range sites {
-			if s.wire != nil {
-				err = errors.Join(err, s.wire.close())
-			}
 			err = errors.Join(err, s.close(ctx))
 		}
 	}()
@@ -94,9 +90,6 @@ func measurePages(ctx context.Context, b *bench) (out []Measurement, err error) 
 		if err := b.step(fmt.Sprintf("a site with %s pending executions and files", thousands(int64(n))), func() error {
 			return p.fillNight(ctx)
 		}); err != nil {
-			return nil, err
-		}
-		if p.wire, err = dial(ctx, s.url); err != nil {
 			return nil, err
 		}
 	}
@@ -146,13 +139,13 @@ func (b *bench) judgePages(ctx context.Context, sites []*pending) ([]Measurement
 		for round := range b.Rounds + 1 {
 			var took [4]float64
 			for i, s := range sites {
-				times, err := s.wire.repeat(ctx, s.url, p.request(b.Service), n)
+				times, err := latencies(ctx, s.url, p.request(b.Service), n)
 				if err != nil {
 					return nil, fmt.Errorf("%s with %d pending rows: %w", p.name, s.rows, err)
 				}
 				took[i] = percentile(times, 0.5)
-				if i == few {
-					if travelling, err = pendingOn(s.wire.body.Bytes()); err != nil {
+				if i == few && round == 0 {
+					if travelling, err = s.pendingOn(ctx, p); err != nil {
 						return nil, err
 					}
 				}
@@ -195,14 +188,14 @@ func (b *bench) judgePages(ctx context.Context, sites []*pending) ([]Measurement
 }
 
 // pendingOn counts the records of a page that have not replicated.
-func pendingOn(body []byte) (n int, err error) {
+func (s *site) pendingOn(ctx context.Context, p page) (n int, err error) {
 	var answer struct {
 		Items []struct {
 			Sync struct{ State string }
 		}
 	}
-	if err := json.Unmarshal(body, &answer); err != nil {
-		return 0, fmt.Errorf("reading a page: %w", err)
+	if err := call(ctx, http.MethodGet, s.url+p.request("").path, s.Service, nil, &answer); err != nil {
+		return 0, err
 	}
 	for _, item := range answer.Items {
 		if item.Sync.State != "replicated" {
@@ -241,7 +234,7 @@ func (b *bench) deepPage(ctx context.Context, s *pending, rows int) (Measurement
 	}
 	n := b.size(40, 5)
 	get := func(query url.Values) (float64, error) {
-		took, err := s.wire.repeat(ctx, s.url, page{path: "/executed_obs_units", query: query}.request(s.Service), n)
+		took, err := latencies(ctx, s.url, page{path: "/executed_obs_units", query: query}.request(s.Service), n)
 		return percentile(took, 0.5), err
 	}
 	var top float64
