@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
+	"github.com/opsdb/opsdb/cmd/opsdb/internal/bench"
 	"github.com/opsdb/opsdb/platform/sandbox"
 )
 
@@ -140,7 +141,7 @@ func (p *poisoner) measure(ctx context.Context, poisons, rounds int) (poisonResu
 			with, without, ratios = append(with, dirty), append(without, clean), append(ratios, dirty/clean)
 		}
 	}
-	result.Seconds, result.Without, result.Ratio = median(with), median(without), median(ratios)
+	result.Seconds, result.Without, result.Ratio = bench.Median(with), bench.Median(without), bench.Median(ratios)
 	return result, nil
 }
 

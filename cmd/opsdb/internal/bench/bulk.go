@@ -101,8 +101,8 @@ func measureBulk(ctx context.Context, b *bench) (out []Measurement, err error) {
 	what := fmt.Sprintf("bulk of %s files, ", thousands(int64(n)))
 	const bar = "≥ 0.6 of the floor"
 	return []Measurement{
-		compared("P8", what+"accepted at the site", "files/s", lpushFloor, accepted).atLeast(median(accepted.ratios), 0.6, bar),
-		compared("P8", what+"applied over 250 ms", "files/s", "one COPY of the same rows through the same link", applied).atLeast(median(applied.ratios), 0.6, bar),
+		compared("P8", what+"accepted at the site", "files/s", lpushFloor, accepted).atLeast(Median(accepted.ratios), 0.6, bar),
+		compared("P8", what+"applied over 250 ms", "files/s", "one COPY of the same rows through the same link", applied).atLeast(Median(applied.ratios), 0.6, bar),
 		compared("P8", what+"written at main", "files/s", "one COPY of the same rows", direct).noted("validated, with a ledger entry of all rows"),
 	}, nil
 }

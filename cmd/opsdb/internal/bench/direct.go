@@ -61,7 +61,7 @@ func measureDirect(ctx context.Context, b *bench) (out []Measurement, err error)
 	}
 	what := fmt.Sprintf("direct write at main, %d connections", directConnections)
 	return []Measurement{
-		compared("P7", what, "/s", "raw pgx with the same statements", raw).atLeast(median(raw.ratios), 0.8, "≥ 0.8 of the floor"),
+		compared("P7", what, "/s", "raw pgx with the same statements", raw).atLeast(Median(raw.ratios), 0.8, "≥ 0.8 of the floor"),
 		compared("P7", what, "/s", "the same behind bare net/http", behindHTTP).noted("against the floor behind bare net/http"),
 	}, nil
 }

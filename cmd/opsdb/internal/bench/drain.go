@@ -62,12 +62,12 @@ func measureDrain(ctx context.Context, b *bench) (out []Measurement, err error) 
 	}
 	what := fmt.Sprintf("drain over 250 ms, %s transactions", thousands(int64(n)))
 	out = append(out,
-		compared("P3", what, "tx/s", drainFloorText, clean).atLeast(median(clean.ours), 2500, "≥ 2,500 tx/s"),
-		compared("P3", what, "tx/s", drainFloorText, clean).atLeast(median(clean.ratios), 0.9, "≥ 0.9 of the floor"))
+		compared("P3", what, "tx/s", drainFloorText, clean).atLeast(Median(clean.ours), 2500, "≥ 2,500 tx/s"),
+		compared("P3", what, "tx/s", drainFloorText, clean).atLeast(Median(clean.ratios), 0.9, "≥ 0.9 of the floor"))
 	for _, some := range poisons {
 		s := *poisoned[some]
 		out = append(out, compared("P3", fmt.Sprintf("the same with %d of them poisoned", some), "s", "the same without poison", s).
-			atMost(median(s.ratios), 1.1, "≤ 1.1×"))
+			atMost(Median(s.ratios), 1.1, "≤ 1.1×"))
 	}
 	n = b.size(14_400, 500) // one every 6 s for a day
 	backlog, err := d.drain(ctx, n, 0)

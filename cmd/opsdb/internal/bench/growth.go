@@ -187,7 +187,7 @@ func (s *site) catchUp(ctx context.Context, other string) (float64, error) {
 		}
 		took = append(took, percentile(one, 0.5))
 	}
-	return median(took), nil
+	return Median(took), nil
 }
 
 // drainSome lets the buffer drain for 10,000 transactions, or all there are, and

@@ -73,7 +73,7 @@ func measureMillion(ctx context.Context, b *bench) (out []Measurement, err error
 	}
 	// "Unchanged" within what two rounds of one and the same server differ by.
 	out = append(out,
-		compared("P6", "buffered POST with the full buffer, p50", "ms", "an empty buffer", p50).atMost(median(p50.ratios), 1.2, "unchanged (≤ 1.2×)"),
+		compared("P6", "buffered POST with the full buffer, p50", "ms", "an empty buffer", p50).atMost(Median(p50.ratios), 1.2, "unchanged (≤ 1.2×)"),
 		compared("P6", "buffered POST with the full buffer, p99", "ms", "an empty buffer", p99))
 
 	refused, err := full.fillUp(ctx, capacity)

@@ -165,14 +165,14 @@ func (b *bench) judgePages(ctx context.Context, sites []*pending) ([]Measurement
 		c := compared("P5", fmt.Sprintf("page of 50, %s: %s pending", p.name, manyText), "ms", fewText+" pending", toFew)
 		e := compared("P5", fmt.Sprintf("page of 50, %s: files elsewhere", p.name), "ms", fewText+" pending", toFewElsewhere)
 		details = append(details, a, c, e)
-		keep(&slower, median(toNone.ratios), a)
-		keep(&grown, median(toFew.ratios), c)
-		keep(&other, median(toFewElsewhere.ratios), e)
+		keep(&slower, Median(toNone.ratios), a)
+		keep(&grown, Median(toFew.ratios), c)
+		keep(&other, Median(toFewElsewhere.ratios), e)
 		if len(rowCost) > 0 {
-			m := measured("P5", fmt.Sprintf("cost of a pending row that travels, %s", p.name), "µs", median(rowCost))
+			m := measured("P5", fmt.Sprintf("cost of a pending row that travels, %s", p.name), "µs", Median(rowCost))
 			m.Rounds = len(rowCost)
 			details = append(details, m)
-			keep(&perRow, median(rowCost), m)
+			keep(&perRow, Median(rowCost), m)
 		}
 	}
 	if perRow.what.ID == "" {
@@ -248,7 +248,7 @@ func (b *bench) deepPage(ctx context.Context, s *pending, rows int) (Measurement
 		}
 		return err
 	})
-	return compared("P5", fmt.Sprintf("page %s of 50, no filter", thousands(int64(depth/50))), "ms", "page 1", deep).atMost(median(deep.ratios), 1.5, "≤ 1.5×"), err
+	return compared("P5", fmt.Sprintf("page %s of 50, no filter", thousands(int64(depth/50))), "ms", "page 1", deep).atMost(Median(deep.ratios), 1.5, "≤ 1.5×"), err
 }
 
 // fillNight buffers the site's executions, every second one finished, and as many

@@ -52,7 +52,7 @@ type Report struct {
 // compared is a measurement against a floor.
 func compared(id, what, unit, floor string, s series) Measurement {
 	return Measurement{ID: id, What: what, Unit: unit, Floor: floor, Rounds: len(s.ratios),
-		Ours: figure(median(s.ours)), FloorValue: figure(median(s.floor)), Ratio: figure(median(s.ratios))}
+		Ours: figure(Median(s.ours)), FloorValue: figure(Median(s.floor)), Ratio: figure(Median(s.ratios))}
 }
 
 // measured is a figure without a floor.

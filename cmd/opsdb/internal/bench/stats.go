@@ -15,8 +15,8 @@ func (s *series) add(ours, floor float64) {
 	s.ours, s.floor, s.ratios = append(s.ours, ours), append(s.floor, floor), append(s.ratios, ours/floor)
 }
 
-// median of values; NaN of none.
-func median(values []float64) float64 {
+// Median of values; NaN of none.
+func Median(values []float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()
 	}
