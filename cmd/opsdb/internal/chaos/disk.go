@@ -67,7 +67,8 @@ func newDisk(ctx context.Context, stack *sandbox.Stack, size int64) (*disk, erro
 		err = command(ctx, "sync", "-f", d.at)
 	}
 	if err != nil {
-		err = errors.Join(err, d.unmount(ctx), os.RemoveAll(d.at), os.Rename(before, d.at))
+		// Perhaps since ctx is over; the mount must not stay.
+		err = errors.Join(err, d.unmount(context.WithoutCancel(ctx)), os.RemoveAll(d.at), os.Rename(before, d.at))
 	} else {
 		err = os.RemoveAll(before)
 	}
