@@ -86,6 +86,13 @@ var plants = []plant{
 	{"a refusal comes before the key", "platform/txn/buffered.go", "\t\t\treturn w.refuse(ctx, req, err)\n", "\t\t\treturn Receipt{}, err\n", "RetryAtASecondary", false},
 	{"a wait ends when it is applied", "platform/txn/buffered.go", "if receipt.State != pending.StateBuffered && receipt.State != pending.StateApplied {", "if receipt.State != pending.StateBuffered {", "WaitEnds|modules/observations:WaitingTells", false},
 
+	// Traces: what the real servers do is not what the model does.
+	{"numbers are not kept, in a trace", "platform/pending/scripts/raise_batch.lua", "redis.call('SET', p .. 'batch', text(batch + tonumber(ARGV[3])))", "local _ = 0", "modules/buffer:TraceOfADrain", false},
+	{"swept when applied, in a trace", "platform/pending/tracker.go", "gone := s.Current().Applied(batch)", "batch = 1 << 52\n\tgone := s.Current().Applied(batch)", "modules/buffer:TraceOfADrain", false},
+	{"retry at the new end, in a trace", "platform/pending/scripts/prelude.lua", "  put(seqs)\n  emit('e', 'queued'", "  for _, seq in ipairs(seqs) do redis.call('LPUSH', buffer, line_of(seq)) end\n  emit('e', 'queued'", "modules/buffer:TraceOfDeadLetters", false},
+	{"put-back leaves the replicated ones, in a trace", "platform/pending/scripts/put_back.lua", "if redis.call('HEXISTS', discarded, seq) == 0 then\n    redis.call('ZREM', applied", "if redis.call('HEXISTS', discarded, seq) == 0 and not redis.call('ZSCORE', replicated, seq) then\n    redis.call('ZREM', applied", "modules/buffer:TraceOfAPausedReplay", false},
+	{"lost tail: replicated ones stay, in a trace", "platform/pending/scripts/connected.lua", "if redis.call('HEXISTS', discarded, seq) == 0 then", "if redis.call('HEXISTS', discarded, seq) == 0 and not redis.call('ZSCORE', replicated, seq) then", "modules/buffer:TraceOfAFailover", false},
+
 	// Positions.
 	{"positions are compared as text", "platform/lsn/tracker.go", "case same && r.Replayed >= w.at.LSN:", "case same && r.Replayed.String() >= w.at.LSN.String():", "Numeric|Waiter", false},
 	{"any timeline will do", "platform/lsn/tracker.go", "same := w.at.Timeline == 0 || r.Timeline == 0 || w.at.Timeline == r.Timeline", "same := true", "modules/buffer:PositionItNames|OtherTimeline|Waiter", false},

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"embed"
 	"strings"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -37,3 +38,21 @@ func scriptText(name string) string {
 
 // token is the random half of `load`.
 func token() string { return rand.Text() }
+
+// scriptNames are the scripts' names by their hashes.
+var scriptNames = sync.OnceValue(func() map[string]string {
+	files, err := scriptFiles.ReadDir("scripts")
+	if err != nil {
+		panic("listing the embedded scripts: " + err.Error())
+	}
+	names := map[string]string{}
+	for _, f := range files {
+		name := strings.TrimSuffix(f.Name(), ".lua")
+		names[script(name).Hash()] = name
+	}
+	return names
+})
+
+// ScriptName tells which script of a site's buffer a hash stands for, as MONITOR and
+// SLOWLOG show it; empty for none of them.
+func ScriptName(hash string) string { return scriptNames()[hash] }

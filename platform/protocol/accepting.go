@@ -229,7 +229,7 @@ func (m *Model) apiDies(s *State, a Action) bool {
 
 // directWrite is a write at main to rows that the site may know.
 func (m *Model) directWrite(s *State, a Action) bool {
-	if s.Written>>a.X&1 == 1 || s.full(1) || s.Resting {
+	if s.Written>>a.X&1 == 1 || m.full(s, 1) || s.Resting {
 		return false
 	}
 	if contents := m.play(s, s.log()); !contents.Rows[m.scenario.Direct[a.X].Row].Exists {

@@ -49,6 +49,17 @@
 //	go run ./tools/model -scenario failover      one scenario
 //	go run ./tools/model -plant "no ledger"      one planted fault, with its story
 //
+// # Traces
+//
+// Trace is what was seen of real servers, and Check finds a way through the model that
+// explains it (follow*.go), with what cannot be seen (messages, commits between two
+// scripts, replays, deaths of processes) wherever it is needed; none means that code
+// and model differ. Package tracetest records traces; the fault tests of
+// modules/buffer check them. Expiry, discards, sneakernet and X-Min-LSN are in the
+// model and not in traces. Order between Redis and the primary is known only by cause
+// and effect: a flush that is settled before its commit shows only when that commit
+// never comes.
+//
 // # Not modelled
 //
 // SQL, filters, narrowing and paging; capacity and memory; a Redis, replica or primary

@@ -37,7 +37,7 @@ func (m *Model) beginEpoch(s *State, a Action) bool {
 // ledger has.
 func (m *Model) connectFlush(s *State, a Action) bool {
 	p := &s.Processors[a.X]
-	if p.Stage != claiming || p.Timeline != s.Primary.Timeline || s.full(1) {
+	if p.Stage != claiming || p.Timeline != s.Primary.Timeline || m.full(s, 1) {
 		return false
 	}
 	was := site(s.log())
@@ -124,13 +124,21 @@ func (p *Processor) goesOn(stage uint8) Processor {
 	return Processor{Stage: stage, Epoch: p.Epoch, Load: p.Load, Timeline: p.Timeline, Previous: p.Previous, ClaimBatch: p.ClaimBatch}
 }
 
-// pick chooses, on a view just caught up, the oldest Y&7 that may be sent; Y&8 in
-// two groups. What waits for a dead letter is blocked first, transitively, and
-// everything evaluated again.
+// pick chooses the oldest Y&7 that may be sent; Y&8 in two groups.
 func (m *Model) pick(s *State, a Action) bool {
-	p, r := &s.Processors[a.X], &s.Redis
-	n, split := a.Y&7, a.Y&8 != 0
-	if p.Stage != ready || r.Paused || r.List == 0 || split && !m.scenario.Split {
+	n := a.Y & 7
+	if a.Y&8 == 0 {
+		return m.choose(s, a.X, n, n)
+	}
+	return m.scenario.Split && m.choose(s, a.X, n, 1)
+}
+
+// choose takes, on a view just caught up, the oldest n that may be sent, in a group
+// of the first so many and a second one. What waits for a dead letter is blocked
+// first, transitively, and everything evaluated again.
+func (m *Model) choose(s *State, processor, n, first uint8) bool {
+	p, r := &s.Processors[processor], &s.Redis
+	if p.Stage != ready || r.Paused || r.List == 0 {
 		return false
 	}
 	dead := r.Dead &^ r.Discarded
@@ -154,18 +162,18 @@ func (m *Model) pick(s *State, a Action) bool {
 		}
 		count++
 		chosen |= one(x)
-		if split && count > 1 {
+		if count > first {
 			second |= one(x)
 		}
 	})
 	if blocked != 0 {
-		if n > 1 || split {
+		if n > 1 {
 			return false // the same as with 1
 		}
 		p.Stage, p.Blocked, p.BlockedBy = blocking, blocked, blockedBy
 		return true
 	}
-	if count < n || split && second == 0 {
+	if count < n {
 		return false // the same as a smaller flush
 	}
 	if m.faults.PopsBeforeTheCommit {
@@ -226,7 +234,7 @@ func (m *Model) raiseBatch(s *State, a Action) bool {
 // deliverGroup: the primary works off the next group of the flush.
 func (m *Model) deliverGroup(s *State, a Action) bool {
 	p := &s.Processors[a.X]
-	if p.Stage != flushing || p.Timeline != s.Primary.Timeline || s.full(1) || !p.Flush.more() {
+	if p.Stage != flushing || p.Timeline != s.Primary.Timeline || m.full(s, 1) || !p.Flush.more() {
 		return false
 	}
 	m.deliver(s, &p.Flush, p.Epoch, &p.Previous)

@@ -5,14 +5,15 @@ import "fmt"
 // Model is the protocol within the bounds of one scenario, with the planted faults
 // of one run; without any it is the design.
 type Model struct {
-	scenario *Scenario
-	faults   Faults
-	attempts uint8
-	rows     int
-	most     [faultKinds]uint8
-	offers   []Action
-	lossy    bool // Redis may be restarted, restored or emptied
-	broken   string
+	scenario  *Scenario
+	faults    Faults
+	attempts  uint8
+	rows      int
+	most      [faultKinds]uint8
+	offers    []Action
+	following bool // a recorded trace, instead of searching
+	lossy     bool // Redis may be restarted, restored or emptied
+	broken    string
 }
 
 // New makes the model of a scenario.
@@ -60,18 +61,18 @@ func (m *Model) Do(s *State, a Action) (happened bool, why string) {
 	if action.redis && m.mustPutBack(s) {
 		return false, "" // whoever speaks to another Redis puts everything back first
 	}
-	before := told(&s.Redis)
+	before := states(&s.Redis)
 	if !action.do(m, s, a) {
 		return false, ""
 	}
-	if action.redis && a.Kind != acceptScript && told(&s.Redis) != before {
+	if action.redis && a.Kind != acceptScript && states(&s.Redis) != before {
 		s.Redis.Change++ // one entry in `changes`
 	}
 	return true, m.broken
 }
 
-// told is what every process is told of through `changes`.
-func told(r *Redis) [4]Set { return [4]Set{r.List, r.Dead, r.Replicated, r.Discarded} }
+// states are what every process is told of through `changes`.
+func states(r *Redis) [4]Set { return [4]Set{r.List, r.Dead, r.Replicated, r.Discarded} }
 
 // Kind says what an action is; the table `actions` says what it does.
 type Kind uint8

@@ -118,7 +118,7 @@ func (m *Model) export(s *State, _ Action) bool {
 // importFile applies a file at main: one commit each, with ledger and last_seq, not
 // with the site's number; what depends on one that failed waits for the site.
 func (m *Model) importFile(s *State, _ Action) bool {
-	if !s.File.Written || s.File.Imported || s.full(4) || !m.can(s, Imports) {
+	if !s.File.Written || s.File.Imported || m.full(s, 4) || !m.can(s, Imports) {
 		return false
 	}
 	s.File.Imported = true

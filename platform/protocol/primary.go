@@ -178,13 +178,13 @@ func (m *Model) deliverLate(s *State, a Action) bool {
 	l := &s.Late[a.X]
 	switch l.Kind {
 	case lateClaim:
-		if s.full(1) {
+		if m.full(s, 1) {
 			return false
 		}
 		m.claim(s, l.Epoch)
 		*l = Late{}
 	case lateFlush:
-		if s.full(1) {
+		if m.full(s, 1) {
 			return false
 		}
 		m.deliver(s, &l.Flush, l.Epoch, &l.Previous)

@@ -237,8 +237,8 @@ func (s *State) commit(c Commit) {
 }
 
 // full says that a search must not add n commits; coming to rest may.
-func (s *State) full(n uint8) bool {
-	if s.Resting {
+func (m *Model) full(s *State, n uint8) bool {
+	if s.Resting || m.following {
 		return s.Primary.N+n > logRoom
 	}
 	return s.Primary.N+n > searchLog

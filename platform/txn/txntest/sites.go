@@ -37,17 +37,18 @@ type Sites struct {
 // New wires both sites to the servers that the package's tests share.
 func New(t testing.TB) *Sites {
 	t.Helper()
-	return wire(t, sandboxtest.New(t))
+	return Wire(t, sandboxtest.New(t))
 }
 
 // NewPrivate wires both sites to servers of their own, for tests that cut, pause
 // and kill.
 func NewPrivate(t testing.TB, options sandbox.Options) *Sites {
 	t.Helper()
-	return wire(t, sandboxtest.NewPrivate(t, options))
+	return Wire(t, sandboxtest.NewPrivate(t, options))
 }
 
-func wire(t testing.TB, pair *sandboxtest.Pair) *Sites {
+// Wire wires both sites to servers that the test has prepared.
+func Wire(t testing.TB, pair *sandboxtest.Pair) *Sites {
 	t.Helper()
 	s := &Sites{Pair: pair}
 	s.Exec(t, Schema)

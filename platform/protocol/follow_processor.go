@@ -1,0 +1,307 @@
+package protocol
+
+// What is seen of processors and of the primary. A processor is known by the epoch
+// and the load that its scripts carry.
+
+// commit lets the next commit at the primary happen: the places that explain it.
+func (f *follower) commit(at place) (out []place) {
+	if int(at.commits) == len(f.trace.Commits) {
+		return nil
+	}
+	c := &f.trace.Commits[at.commits]
+	at.commits++
+	if c.Failover {
+		if f.m.failover(&at.State, Action{X: c.Keep}) {
+			out = append(out, at)
+		}
+		return out
+	}
+	fits := func(then place) {
+		if n := then.Primary.N; n == at.Primary.N+1 && then.Primary.Log[n-1] == c.Commit {
+			out = append(out, then)
+		}
+	}
+	for i := range at.Processors {
+		p := &at.Processors[i]
+		if p.Epoch != c.Epoch || p.Timeline != at.Primary.Timeline {
+			continue
+		}
+		then := at
+		switch {
+		case p.Stage == claiming:
+			if f.m.connectFlush(&then.State, Action{X: uint8(i)}) {
+				fits(then)
+			}
+		case p.Stage == flushing && p.Flush.more() && p.Flush.Numbers[p.Flush.Delivered] == c.Batch:
+			if f.m.deliverGroup(&then.State, Action{X: uint8(i)}) {
+				fits(then)
+			}
+		}
+	}
+	for i := range at.Late {
+		l := &at.Late[i]
+		if l.Epoch != c.Epoch || l.Kind == lateFlush && l.Flush.Numbers[l.Flush.Delivered] != c.Batch {
+			continue
+		}
+		then := at
+		if f.m.deliverLate(&then.State, Action{X: uint8(i)}) {
+			fits(then)
+		}
+	}
+	return out
+}
+
+// expected: one of the commits still to come is of this epoch.
+func (f *follower) expected(at *place, epoch uint8) bool {
+	for _, c := range f.trace.Commits[at.commits:] {
+		if c.Epoch == epoch && !c.Failover {
+			return true
+		}
+	}
+	return false
+}
+
+// abandon: the process of a connection is gone, or has given it up. What it has
+// sent may still arrive, and it did if a commit to come is its.
+func (f *follower) abandon(at place, i int, then func(at place)) {
+	p := at.Processors[i]
+	at.Processors[i] = Processor{}
+	inFlight := p.Stage == claiming || p.Stage == flushing && p.Flush.more()
+	if inFlight && p.Timeline == at.Primary.Timeline && f.expected(&at, p.Epoch) {
+		late := Late{Kind: lateClaim, Epoch: p.Epoch}
+		if p.Stage == flushing {
+			late = Late{Kind: lateFlush, Epoch: p.Epoch, Previous: p.Previous, Flush: p.Flush}
+		}
+		for k := range at.Late {
+			if at.Late[k].Kind == lateNothing || !f.expected(&at, at.Late[k].Epoch) {
+				at.Late[k] = late
+				then(at)
+				return
+			}
+		}
+	}
+	then(at)
+}
+
+func (f *follower) beginEpoch(at place, e *Event) {
+	begin := func(at place, i int) {
+		if f.m.beginEpoch(&at.State, Action{X: uint8(i)}) {
+			at.Processors[i].Load = e.After.Load
+			f.keep(at, e)
+		}
+	}
+	for i := range at.Processors {
+		if at.Processors[i].Stage == unconnected {
+			begin(at, i)
+			return
+		}
+	}
+	for i := range at.Processors {
+		f.abandon(at, i, func(at place) { begin(at, i) })
+	}
+}
+
+// processors calls then for each that an event can be of.
+func (f *follower) processors(at place, e *Event, then func(at place, i int)) {
+	for i := range at.Processors {
+		if p := &at.Processors[i]; p.Stage != unconnected && p.Epoch == e.Epoch && p.Load == e.Load {
+			then(at, i)
+		}
+	}
+}
+
+func (f *follower) raiseEpoch(at place, e *Event) {
+	f.processors(at, e, func(at place, i int) {
+		p := &at.Processors[i]
+		if p.Stage == claiming {
+			p.Stage, p.ClaimEpoch = claimRefused, e.After.Epoch
+			f.m.raiseEpoch(&at.State, Action{X: uint8(i)})
+			f.keep(at, e)
+		}
+	})
+}
+
+func (f *follower) connected(at place, e *Event) {
+	f.processors(at, e, func(at place, i int) {
+		f.claimed(at, i, func(at place) {
+			p := &at.Processors[i]
+			if p.ClaimBatch != max(e.Batch, f.trace.Begin.Batch) || p.ClaimSeq != e.LastSeq {
+				return
+			}
+			p.Found = e.Set
+			if f.m.connected(&at.State, Action{X: uint8(i), Y: e.After.Batch}) {
+				f.keep(at, e)
+			}
+		})
+	})
+}
+
+// claimed lets commits happen until the processor's claim has.
+func (f *follower) claimed(at place, i int, then func(at place)) {
+	switch at.Processors[i].Stage {
+	case claimed:
+		then(at)
+	case claiming:
+		for _, later := range f.commit(at) {
+			f.claimed(later, i, then)
+		}
+	}
+}
+
+// heard lets commits happen until the first n groups of the flush are committed and
+// their answers have arrived.
+func (f *follower) heard(at place, i int, n uint8, then func(at place)) {
+	p := &at.Processors[i]
+	if p.Stage != flushing {
+		return
+	}
+	if p.Flush.Delivered >= n {
+		if f.m.hear(&at.State, Action{X: uint8(i), Y: n}) {
+			then(at)
+		}
+		return
+	}
+	for _, later := range f.commit(at) {
+		f.heard(later, i, n, then)
+	}
+}
+
+// free calls then when the processor can choose: at once, or after a flush of which
+// there was nothing to settle and nothing failed.
+func (f *follower) free(at place, i int, then func(at place)) {
+	p := &at.Processors[i]
+	switch p.Stage {
+	case ready:
+		then(at)
+	case flushing:
+		f.heard(at, i, p.Flush.groups(), func(at place) {
+			if p := &at.Processors[i]; p.Settled == [maxGroups]Set{} && p.Failed == 0 && f.m.settle(&at.State, Action{X: uint8(i)}) && at.Processors[i].Stage == ready {
+				then(at)
+			}
+		})
+	}
+}
+
+func (f *Flush) groups() (n uint8) {
+	for _, g := range f.Groups {
+		if g != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// choices calls then for everything that the processor may choose now.
+func (f *follower) choices(at place, i int, then func(at place)) {
+	f.free(at, i, func(at place) {
+		for n := uint8(1); n <= maxTx; n++ {
+			for first := uint8(1); first <= n; first++ {
+				chosen := at
+				if f.m.choose(&chosen.State, uint8(i), n, first) {
+					then(chosen)
+				}
+			}
+		}
+	})
+}
+
+// chosenBefore calls then as it is, and with what processors may have chosen before
+// the list or the switch changed under them.
+func (f *follower) chosenBefore(at place, then func(at place)) {
+	then(at)
+	for i := range at.Processors {
+		f.choices(at, i, then)
+	}
+}
+
+func (f *follower) block(at place, e *Event) {
+	f.processors(at, e, func(at place, i int) {
+		block := func(at place) {
+			p := &at.Processors[i]
+			if p.Stage != blocking || p.Blocked != e.Set {
+				return
+			}
+			for x := Tx(0); x < firstCancel; x++ {
+				if b := e.Blockers[x]; e.Set.has(x) && (b == 0 || !f.m.dependsOn(x, b-1)) {
+					return
+				}
+			}
+			p.BlockedBy = e.Blockers // which one of several is named is not promised
+			if f.m.block(&at.State, Action{X: uint8(i)}) {
+				f.keep(at, e)
+			}
+		}
+		block(at)
+		f.choices(at, i, block)
+	})
+}
+
+func (f *follower) raiseBatch(at place, e *Event) {
+	f.processors(at, e, func(at place, i int) {
+		raise := func(at place) {
+			p := &at.Processors[i]
+			if p.Stage == picked && p.Flush.groups() == e.Groups && f.m.raiseBatch(&at.State, Action{X: uint8(i)}) {
+				f.keep(at, e)
+			}
+		}
+		raise(at)
+		f.choices(at, i, raise)
+	})
+}
+
+func (f *follower) settle(at place, e *Event) {
+	f.processors(at, e, func(at place, i int) {
+		p := &at.Processors[i]
+		if p.Stage == answered {
+			f.settled(at, i, e)
+		}
+		for n := uint8(1); n <= p.Flush.groups(); n++ {
+			f.heard(at, i, n, func(at place) { f.settled(at, i, e) })
+		}
+	})
+}
+
+// settled: exactly what is known is settled, each with the number of its group. What
+// was found in the ledger is left out when asking for its outcome was cut.
+func (f *follower) settled(at place, i int, e *Event) {
+	p := &at.Processors[i]
+	whole := Set(0)
+	for g := range p.Settled {
+		named := p.Settled[g] & e.Set
+		if missing := p.Settled[g] &^ e.Set; missing != 0 {
+			if !f.m.foundAt(&at.State, missing, p.Numbers[g]) {
+				return
+			}
+			p.Lost = true
+		}
+		for x := Tx(0); x < maxTx; x++ {
+			if named.has(x) && e.Numbers[x] != p.Numbers[g] {
+				return
+			}
+		}
+		p.Settled[g] = named
+		whole |= named
+	}
+	if whole != e.Set || p.Discards&whole != e.Discarded || !f.m.settle(&at.State, Action{X: uint8(i)}) {
+		return
+	}
+	f.keep(at, e)
+}
+
+func (f *follower) fail(at place, e *Event) {
+	failed := func(at place, i int) {
+		if p := &at.Processors[i]; p.Stage == failing && p.Failed == e.Set && f.m.fail(&at.State, Action{X: uint8(i)}) {
+			f.keep(at, e)
+		}
+	}
+	f.processors(at, e, func(at place, i int) {
+		failed(at, i)
+		for n := uint8(1); n <= at.Processors[i].Flush.groups(); n++ {
+			f.heard(at, i, n, func(at place) {
+				if p := &at.Processors[i]; p.Settled == [maxGroups]Set{} && f.m.settle(&at.State, Action{X: uint8(i)}) {
+					failed(at, i)
+				}
+			})
+		}
+	})
+}
