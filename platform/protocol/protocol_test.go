@@ -7,7 +7,7 @@ import (
 )
 
 // The short run of every `go test`; make model goes further.
-var short = Limits{States: 2500, Time: 3 * time.Second}
+var short = Limits{States: 1500, Time: 2 * time.Second}
 
 func scenario(t *testing.T, name string) *Scenario {
 	t.Helper()
@@ -23,7 +23,7 @@ func TestTheDesignHoldsInEveryScenario(t *testing.T) {
 	for _, s := range Scenarios {
 		m := New(s, Faults{})
 		result := m.Explore(short)
-		if result.States < 1000 && !result.Complete {
+		if result.States < 500 && !result.Complete {
 			t.Errorf("%s: only %d states seen", s.Name, result.States)
 		}
 		if v := result.Violation; v != nil {
@@ -36,7 +36,7 @@ func TestTheDesignHoldsOnRandomWalks(t *testing.T) {
 	t.Parallel()
 	for _, s := range Walks {
 		m := New(s, Faults{})
-		result := m.Walk(150, 500*time.Millisecond, uint64(time.Now().UnixNano()))
+		result := m.Walk(150, 300*time.Millisecond, uint64(time.Now().UnixNano()))
 		if result.States == 0 {
 			t.Errorf("%s: nothing happened", s.Name)
 		}

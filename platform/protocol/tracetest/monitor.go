@@ -50,7 +50,7 @@ func openMonitor(rawURL string) (*monitor, error) {
 		}
 		answer, err := m.in.ReadString('\n')
 		if err == nil && !strings.HasPrefix(answer, "+OK") {
-			err = fmt.Errorf("Redis answers %q", answer)
+			err = fmt.Errorf("asking for MONITOR: %q", answer)
 		}
 		if err != nil {
 			return nil, errors.Join(err, conn.Close())
