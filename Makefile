@@ -103,6 +103,18 @@ fuzz: setup ## Run every fuzz target for FUZZTIME (20s)
 plants: setup ## Plant every fault of plants/plants_test.go and see the tests notice it (half an hour)
 	OPSDB_PLANTS=all $(GO) test ./plants -run TestPlantedFaults -timeout 90m -v
 
+FAILOVERS ?= 100
+
+.PHONY: failover
+failover: setup ## Fail the main site over FAILOVERS (100) times under load (bar R4; most of an hour)
+	OPSDB_FAILOVERS=$(FAILOVERS) $(GO) test ./modules/buffer -run TestFailoversLoseNothingAcknowledged -timeout 120m -count=1 -v
+
+CUTS ?= 1
+
+.PHONY: cuts
+cuts: setup ## Cut a flush at every byte (every CUTS bytes) in both directions (bar R3; half an hour)
+	OPSDB_CUTS=$(CUTS) $(GO) test ./modules/buffer -run TestFlushCutAtEveryByteAppliesOnce -timeout 120m -count=1 -v
+
 .PHONY: malformed
 malformed: setup ## Send a million malformed requests to both sites (bar S3; some minutes)
 	OPSDB_MALFORMED=1000000 $(GO) test ./cmd/opsdb -run TestMalformedRequestsAreProblems -timeout 40m -count=1 -v

@@ -237,12 +237,24 @@ func (m *Module) loop(ctx context.Context, every time.Duration, fn func(ctx cont
 }
 
 // WaitForReplay waits until the site's replica has replayed a commit, for writes
-// that went to main directly.
+// that went to main directly. After a failover the replica may still be on the old
+// timeline, further on than this position: that says nothing of this commit.
 func (m *Module) WaitForReplay(ctx context.Context, position lsn.Position) error {
 	if m.tracker == nil {
 		return nil
 	}
-	return m.tracker.Wait(ctx, lsn.Position{LSN: position.LSN})
+	for {
+		err := m.tracker.Wait(ctx, position)
+		var other *lsn.OtherTimelineError
+		if !errors.As(err, &other) {
+			return err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // Replayed waits until what this site reads has come to a position,

@@ -297,9 +297,14 @@ func (r *Reader) failed(ctx context.Context, doing string, err error, accepting 
 	return &refusal{problem.ReplicaUnreachable.New("the site's replica cannot be reached"), fmt.Errorf("%s: %w", doing, err)}
 }
 
-// lost reports whether err says that the database did not answer, rather than
-// what it answered.
+// lost reports whether err says that the database could not be asked, rather than
+// what it answered. Whatever the reason for which it lets nobody in (it is starting,
+// it is being rebuilt and does not know the role yet), there is no answer.
 func lost(err error) bool {
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) {
+		return true
+	}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
 		// 57P01-57P03: shutting down, crashed, starting up; 53: no room.

@@ -140,6 +140,26 @@ func TestReadWithoutReplica(t *testing.T) {
 	}
 }
 
+// TestReplicaThatLetsNobodyInIsUnreachable: one that was just rebuilt may answer, and
+// not know the role or the password for a moment. That must not stop observing.
+func TestReplicaThatLetsNobodyInIsUnreachable(t *testing.T) {
+	t.Parallel()
+	config, err := pgxpool.ParseConfig(sandboxtest.New(t).ReaderURL)
+	must(t, err)
+	config.ConnConfig.Password = "of before"
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	must(t, err)
+	t.Cleanup(pool.Close)
+	s := openStore(t, newRedis(t))
+	r := NewReader(pool, s, "observatory", Limits{Accept: 10 * time.Second})
+	if err := r.Check(t.Context(), s.Current(), nil, nothing); !errors.Is(err, problem.ReplicaUnreachable) {
+		t.Errorf("on the accepting path: %v, want replica-unreachable", err)
+	}
+	if err := r.Read(t.Context(), nothing); !errors.Is(err, problem.ReplicaUnreachable) {
+		t.Errorf("reading: %v, want replica-unreachable", err)
+	}
+}
+
 // TestAcceptingGivesUpOnAReplicaThatHangs: a replica that takes connections and
 // never answers must not stop observing.
 func TestAcceptingGivesUpOnAReplicaThatHangs(t *testing.T) {

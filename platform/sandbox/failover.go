@@ -127,6 +127,12 @@ func (s *Stack) FailOver(ctx context.Context) error {
 // rewound to where their histories part, or copied anew when that is not possible.
 func (s *Stack) Rejoin(ctx context.Context) error {
 	old := s.Standby
+	// The line may still be held from when this was the primary's, and the server is
+	// of no use before it has streamed.
+	up := true
+	if err := s.pair.stream[s.Primary].Apply(Change{Up: &up}); err != nil {
+		return err
+	}
 	// What the old primary was the only one to have is gone with this.
 	if err := s.rewind(ctx, old); err != nil {
 		s.log.Info("a server could not be rewound and is copied", "process", old.Name, "error", err)
@@ -140,12 +146,10 @@ func (s *Stack) Rejoin(ctx context.Context) error {
 	if err := old.makeSlot(ctx); err != nil {
 		return err
 	}
-	up := true
 	var failed []error
 	for _, line := range append(s.pair.link[old], s.pair.stream[old]) {
 		failed = append(failed, line.HostGone(false))
 	}
-	failed = append(failed, s.pair.stream[s.Primary].Apply(Change{Up: &up}))
 	return errors.Join(failed...)
 }
 
@@ -169,8 +173,18 @@ func (s *Stack) rewind(ctx context.Context, p *Postgres) error {
 }
 
 // RewindReplica takes back what the observatory's replica has replayed and the
-// primary does not have: afterwards it shows less than it did.
+// primary does not have: afterwards it shows less than it did. It is for a replica
+// that cannot follow the primary.
 func (s *Stack) RewindReplica(ctx context.Context) error {
+	// One that has just been started again may not have replayed all of its own log.
+	// pg_rewind would see nothing to take back, and the next start would replay it.
+	err := poll(ctx, 5*time.Millisecond, func() (bool, error) {
+		can, err := s.ReplicaCanFollow(ctx)
+		return !can, err
+	})
+	if err != nil {
+		return err
+	}
 	// pg_rewind wants a server that was shut down in order.
 	if err := s.Replica.end(ctx, syscall.SIGINT); err != nil {
 		return err

@@ -77,7 +77,8 @@ func Wire(t testing.TB, pair *sandboxtest.Pair) *Sites {
 // of the same buffer.
 func (s *Sites) Process(t testing.TB) (*pending.Store, *pending.Reader, *txn.Buffered) {
 	t.Helper()
-	client, err := rdb.Open(rdb.Options{URL: s.RedisURL})
+	// As patient as with the replica, below.
+	client, err := rdb.Open(rdb.Options{URL: s.RedisURL, Timeout: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
