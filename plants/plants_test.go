@@ -45,9 +45,9 @@ var plants = []plant{
 	{"settling releases nothing", "platform/pending/scripts/settle.lua", "if free then", "if false then", "SettleReleases", false},
 	{"blocks whatever its blocker is", "platform/pending/scripts/block.lua", "if is_dead(by) then", "if true then", "BlockLeaves", false},
 	{"fails what has left the buffer", "platform/pending/scripts/fail.lua", "  if found[seq] then\n    found[seq] = nil\n    local n", "  if true then\n    local n", "ScriptsOfAProcessor", false},
-	{"put-back leaves the replicated ones", "platform/pending/scripts/put_back.lua", "if redis.call('HEXISTS', discarded, seq) == 0 then\n    redis.call('ZREM', applied", "if redis.call('HEXISTS', discarded, seq) == 0 and not redis.call('ZSCORE', replicated, seq) then\n    redis.call('ZREM', applied", "Restart", false},
+	{"put-back leaves the replicated ones", "platform/pending/scripts/put_back.lua", "if unsettle(seq) and", "if not redis.call('ZSCORE', replicated, seq) and unsettle(seq) and", "Restart", false},
 	{"put-back without a new epoch", "platform/pending/scripts/put_back.lua", "redis.call('INCR', p .. 'epoch')\n", "", "Restart", false},
-	{"lost tail: replicated ones stay", "platform/pending/scripts/connected.lua", "if redis.call('HEXISTS', discarded, seq) == 0 then", "if redis.call('HEXISTS', discarded, seq) == 0 and not redis.call('ZSCORE', replicated, seq) then", "LostTail", false},
+	{"lost tail: replicated ones stay", "platform/pending/scripts/connected.lua", "if unsettle(seq) then", "if not redis.call('ZSCORE', replicated, seq) and unsettle(seq) then", "LostTail", false},
 	{"seq not raised to the claim's", "platform/pending/scripts/connected.lua", "redis.call('SET', p .. 'seq', ARGV[4])", "local _ = 0", "Emptied", false},
 	{"numbers begin at the claim, not at the clock", "platform/pending/scripts/connected.lua", "text(math.max(batch, claim, now))", "text(claim)", "LostTail|Connected", false},
 	{"numbers are not kept", "platform/pending/scripts/raise_batch.lua", "redis.call('SET', p .. 'batch', text(batch + tonumber(ARGV[3])))", "local _ = 0", "LostTail", false},
@@ -56,6 +56,9 @@ var plants = []plant{
 
 	// Following the buffer.
 	{"a dead letter leaves the view", "platform/pending/follow.go", "return ok && s.change(seq, func(t *Tx) { t.State, t.Dead", "s.drop(seq)\n\t\tif true {\n\t\t\treturn true\n\t\t}\n\t\treturn ok && s.change(seq, func(t *Tx) { t.State, t.Dead", "ScriptsOfAProcessor|ViewEquals", false},
+	{"discards what is on its way", "platform/pending/scripts/discard.lua", "if not is_dead(seq) and", "if false and", "DiscardIs", false},
+	{"a discarded one stays dead", "platform/pending/scripts/discard.lua", "    redis.call('HDEL', dead, seq)\n", "", "Discard", false},
+	{"a discard settles without its target", "platform/pending/session.go", "for _, target.Seq = range t.Discards {", "for range t.Discards[:0] {", "Discard", false},
 	{"id-taken stays in the view", "platform/pending/state.go", "&& p.Type == \"/problems/id-taken\"", "&& p.Type == \"never\"", "IDTaken", false},
 
 	// Draining.

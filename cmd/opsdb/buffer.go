@@ -16,7 +16,6 @@ import (
 	"github.com/opsdb/opsdb/platform/config"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/rdb"
-	"github.com/opsdb/opsdb/platform/txn"
 )
 
 // newBufferCommand returns `opsdb buffer`, an operator's view of a site's buffer.
@@ -48,7 +47,7 @@ func withBuffer(ctx context.Context, fn func(store *pending.Store, view pending.
 	if c.IsMain() {
 		return errors.New("the main site has no buffer: this is for secondary sites")
 	}
-	catalog, err := txn.NewCatalog(observations.Steps()...)
+	catalog, err := newCatalog()
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -61,6 +62,11 @@ var problemSets = []problem.Set{
 	{Kinds: []*problem.Kind{beginning}},
 }
 
+// newCatalog knows every step of every module.
+func newCatalog() (*txn.Catalog, error) {
+	return txn.NewCatalog(slices.Concat(observations.Steps(), buffer.Steps())...)
+}
+
 // openSite opens the servers of the site and waits until what the site cannot do
 // without has answered. A wrong answer refuses the start; one that comes later ends
 // the process through fatal.
@@ -78,7 +84,7 @@ func openSite(ctx context.Context, c *config.Config, logger *slog.Logger, metric
 	if s.problems, err = problem.NewCatalog(problemSets...); err != nil {
 		return s, err
 	}
-	if s.catalog, err = txn.NewCatalog(observations.Steps()...); err != nil {
+	if s.catalog, err = newCatalog(); err != nil {
 		return s, err
 	}
 	if c.IsMain() {
@@ -173,7 +179,7 @@ func (s *site) openSecondary(ctx context.Context, fatal context.CancelCauseFunc)
 func (s *site) openBuffer(replica *pgxpool.Pool) (err error) {
 	c := s.config
 	s.buffer, err = buffer.New(buffer.Config{
-		Site: c.SiteName, URL: c.BackendURL, Version: version(), Store: s.store, Reader: s.reader, Replica: replica, Primary: s.primary, PrimaryURL: c.MainDB.URL,
+		Site: c.SiteName, URL: c.BackendURL, Version: version(), Store: s.store, Writer: s.writer, Reader: s.reader, Replica: replica, Primary: s.primary, PrimaryURL: c.MainDB.URL,
 		Catalog: s.catalog, Problems: s.problems, Capacity: c.BufferSize, BatchSize: c.BatchSize, BatchBytes: int(c.BatchBytes),
 		RetryAttempts: c.RetryAttempts, RetryDelay: c.RetryDelay, Interval: c.ProcessInterval, LSNInterval: c.LSNInterval, NoLSN: !c.LSNTracking,
 		Logger: s.log, Tracer: s.tracer,

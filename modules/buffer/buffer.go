@@ -35,6 +35,8 @@ type Config struct {
 	Version string
 	// Store is the site's buffer; nil at main.
 	Store *pending.Store
+	// Writer buffers what operators decide about dead letters; nil at main.
+	Writer txn.Writer
 	// Reader reads what the site shows; at main it reads the primary.
 	Reader *pending.Reader
 	// Replica is the pool of the site's replica, nil at main; Primary is the

@@ -43,18 +43,29 @@ func (m *Module) kept(ctx context.Context, t *Transaction) error {
 	return err
 }
 
+// settledState is what a transaction is that this site's database shows.
+func (m *Module) settledState() pending.State {
+	if m.main() {
+		return pending.StateApplied
+	}
+	return pending.StateReplicated
+}
+
 // fromLedger is a transaction that the ledger has: at main applied, at a
 // secondary site replicated, since its replica shows it.
 func (m *Module) fromLedger(row db.GetLedgerEntryRow) (Transaction, error) {
 	t := Transaction{
-		ID: row.ID, Site: &row.Site, Seq: row.Seq, Operation: row.Operation, Actor: row.Actor, State: pending.StateReplicated,
+		ID: row.ID, Site: &row.Site, Seq: row.Seq, Operation: row.Operation, Actor: row.Actor, State: m.settledState(),
 		AcceptedAt: row.AcceptedAt, AppliedAt: &row.AppliedAt, Attempts: []TransactionAttempt{}, Rows: []TransactionRow{},
 	}
-	switch {
-	case row.Outcome != "applied":
+	if row.DecisionAt != nil {
+		t.Decision = &DeadLetterDecision{
+			TransactionID: row.ID, Outcome: *row.DecisionOutcome, Reason: *row.DecisionReason, Actor: *row.DecisionActor, At: *row.DecisionAt,
+			Sync: pending.Sync{State: m.settledState()},
+		}
+	}
+	if row.Outcome != outcomeApplied {
 		t.State = pending.StateDiscarded
-	case m.main():
-		t.State = pending.StateApplied
 	}
 	var changes []struct {
 		Table string    `json:"table"`

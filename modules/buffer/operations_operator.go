@@ -3,8 +3,11 @@ package buffer
 import (
 	"context"
 
+	"github.com/google/uuid"
+
 	"github.com/opsdb/opsdb/platform/api"
 	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/txn"
 )
 
 // operatorRequest is what makes a request of an operator safe to repeat; false
@@ -59,6 +62,43 @@ func (m *Module) retry(ctx context.Context, in api.Write, seqs ...int64) (*reque
 func requeued(n int, repeated bool) *requeuedOutput {
 	out := &requeuedOutput{Body: Requeued{Requeued: n}}
 	out.SetReplayed(repeated)
+	return out
+}
+
+func (m *Module) discardOne(ctx context.Context, in *discardInput) (*decisionOutput, error) {
+	if m.main() {
+		return nil, noBufferHere()
+	}
+	d, receipt, err := DiscardDeadLetter(ctx, m.config.Writer, m.config.Catalog, writeRequest(ctx, in.Write), in.ID, in.Body.Reason)
+	if err != nil {
+		return nil, err
+	}
+	if !receipt.Replayed {
+		m.record(ctx, "a dead letter was discarded", "transaction_id", in.ID, "reason", in.Body.Reason)
+	}
+	return m.decision(ctx, in.Write, d, receipt), nil
+}
+
+// writeRequest is a request as the Writer knows it.
+func writeRequest(ctx context.Context, in api.Write) txn.Request {
+	r := in.Request(ctx)
+	return txn.Request{Operation: r.Operation, Actor: r.Actor, UserID: r.UserID, Key: r.Key, Digest: r.Digest}
+}
+
+// decision answers with a decision, after the wait that the client wants.
+func (m *Module) decision(ctx context.Context, in api.Write, d DeadLetterDecision, receipt txn.Receipt) *decisionOutput {
+	if in.Wait() > 0 && receipt.TransactionID != uuid.Nil {
+		receipt = m.config.Writer.Wait(ctx, receipt, in.Wait())
+		d.Sync = receipt.Sync
+	}
+	out := &decisionOutput{Body: d}
+	switch {
+	case receipt.TransactionID != uuid.Nil:
+		out.TransactionID = receipt.TransactionID.String()
+		out.SetReplayed(receipt.Replayed)
+	case d.Sync.TransactionID != nil: // decided before, by another request
+		out.TransactionID = d.Sync.TransactionID.String()
+	}
 	return out
 }
 

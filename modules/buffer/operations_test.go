@@ -57,7 +57,16 @@ func serve(t *testing.T, m *Module) site {
 // call sends a request and reads the JSON of the answer.
 func (s site) call(as, method, path string, want int) map[string]any {
 	s.t.Helper()
-	request := httptest.NewRequest(method, path, nil)
+	return s.send(as, method, path, "", "", want)
+}
+
+// send is call with a body and an Idempotency-Key.
+func (s site) send(as, method, path, sent, key string, want int) map[string]any {
+	s.t.Helper()
+	request := httptest.NewRequest(method, path, strings.NewReader(sent))
+	if key != "" {
+		request.Header.Set("Idempotency-Key", key)
+	}
 	if as != "" {
 		request.Header.Set("Authorization", "Bearer "+as)
 	}

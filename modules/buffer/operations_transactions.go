@@ -14,7 +14,7 @@ import (
 )
 
 var transactionFilters = api.NewFilters(
-	api.Enum("state", "buffered", "applied", "failed", "blocked"),
+	api.Enum("state", "buffered", "applied", "failed", "blocked", "discarded"),
 	api.String("operation"),
 	api.Number("age_s").Doc("Seconds since it was accepted."),
 )
@@ -41,6 +41,22 @@ type retryInput struct {
 }
 
 type writeInput struct{ api.Write }
+
+// DeadLetterDiscard is why a dead letter is discarded.
+type DeadLetterDiscard struct {
+	Reason string `json:"reason" minLength:"1" maxLength:"2000" pattern:"\\S" doc:"Why, for those who ask later."`
+}
+
+type discardInput struct {
+	api.Write
+	ID   uuid.UUID `path:"id" doc:"The dead letter."`
+	Body DeadLetterDiscard
+}
+
+type decisionOutput struct {
+	api.Written
+	Body DeadLetterDecision
+}
 
 // Requeued says what went back into the buffer.
 type Requeued struct {
@@ -85,6 +101,13 @@ func (m *Module) registerTransactions(r *api.Router) {
 		Description: "They go back into the buffer in their old order, without any check against the replica. What is no dead letter is left alone. " + repeat,
 		Problems:    []*problem.Kind{NoBufferHere},
 	}, m.retryOne)
+	api.Register(r, api.Op{
+		ID: "discard-transaction", Method: http.MethodPost, Path: "/buffer/transactions/{id}/discard", Permission: "manage:buffer", Critical: true, Tags: tags,
+		Summary: "Decide that a dead letter is never applied",
+		Description: "That one alone: what it blocks stays blocked until it is retried or discarded. Its rows leave every read at once. The decision is a buffered transaction itself; " +
+			"when main has applied the dead letter meanwhile, its ledger wins and the decision says so. Discarding it again gives the first decision.",
+		Problems: []*problem.Kind{NoBufferHere, NotADeadLetter, problem.NotFound},
+	}, m.discardOne)
 	api.Register(r, api.Op{
 		ID: "retry-all-transactions", Method: http.MethodPost, Path: "/buffer/retry", Permission: "manage:buffer", Tags: tags, Status: http.StatusAccepted,
 		Summary: "Try all dead letters again", Description: repeat, Problems: []*problem.Kind{NoBufferHere},
@@ -210,7 +233,11 @@ func (m *Module) show(ctx context.Context, view pending.View, tx *pending.Tx) (T
 			return Transaction{}, err
 		}
 	}
-	return transactionOf(m.config.Site, view, tx, attempts)
+	t, err := transactionOf(m.config.Site, view, tx, attempts)
+	if err == nil && tx.State == pending.StateDiscarded {
+		t.Decision, err = decisionIn(view, m.config.Catalog, tx)
+	}
+	return t, err
 }
 
 // listTransactions shows what is pending, oldest first.

@@ -63,7 +63,7 @@ func selectFlush(ctx context.Context, view pending.View, l preparer, limit limit
 			s.unknown = tx.Unknown
 			break
 		}
-		by := view.Blockers(tx.Changes, tx.Seq)
+		by := view.Blockers(tx.Changes, tx.Place)
 		by = append(by, blocked.Of(tx.Seq, tx.Changes)...)
 		if len(by) > 0 {
 			s.blocked = append(s.blocked, pending.Blocking{Seq: tx.Seq, By: by[0]})

@@ -29,6 +29,7 @@ type Transaction struct {
 	LSN        *string              `json:"lsn" doc:"Where the primary's log stood after it was applied; null unless it is applied and not replicated."`
 	Rows       []TransactionRow     `json:"rows" maxItems:"100" doc:"What it does to rows, the first 100; row_count tells all."`
 	RowCount   int                  `json:"row_count" doc:"How many changes of rows it makes."`
+	Decision   *DeadLetterDecision  `json:"decision" doc:"What an operator has decided about it; null when nothing was decided."`
 }
 
 // maxRows is how many rows a transaction shows: a bulk has ten thousand.

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { sandboxtest.Main(m) }
 func config(t testing.TB, s *txntest.Sites, store *pending.Store, reader *pending.Reader) Config {
 	t.Helper()
 	return Config{
-		Site: s.Site, Version: "test", Store: store, Reader: reader, Replica: s.ReplicaPool, PrimaryURL: s.ProcessorURL,
+		Site: s.Site, Version: "test", Store: store, Writer: s.Buffered, Reader: reader, Replica: s.ReplicaPool, PrimaryURL: s.ProcessorURL,
 		Catalog: s.Catalog, Problems: s.Problems, RetryDelay: 100 * time.Millisecond, RetryAttempts: 1,
 		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
@@ -74,4 +74,9 @@ func drained(t testing.TB, s *txntest.Sites, limit time.Duration) {
 }
 
 // alone are servers of the test's own.
-func alone(t testing.TB, o sandbox.Options) *txntest.Sites { return txntest.NewPrivate(t, o) }
+func alone(t testing.TB, o sandbox.Options) *txntest.Sites {
+	return txntest.NewPrivate(t, o, Steps()...)
+}
+
+// both are the two sites on the servers that the tests share.
+func both(t testing.TB) *txntest.Sites { return txntest.New(t, Steps()...) }

@@ -25,7 +25,8 @@ type Accept struct {
 	// stale.
 	View View
 	// Exempt transactions (discards, audit events) ignore the capacity: a buffer
-	// full of dead letters must be mendable.
+	// full of dead letters must be mendable. What Transaction.Discards names is
+	// discarded in the same script, or the answer is Stale.
 	Exempt bool
 }
 
@@ -68,12 +69,20 @@ func (s *Store) Accept(ctx context.Context, a Accept) (Accepted, error) {
 		return Accepted{Stale: true}, nil
 	}
 	touched, guarded := guards(t, a.Changes)
-	blockers := a.View.Blockers(a.Changes, 0)
+	blockers := slices.DeleteFunc(a.View.Blockers(a.Changes, t.Place), func(seq int64) bool { return slices.Contains(t.Discards, seq) })
 	capacity := s.opts.Capacity
 	if a.Exempt {
 		capacity = -1
 	}
-	args := make([]any, 0, 10+len(touched)+len(guarded)+len(blockers))
+	args := make([]any, 0, 11+len(t.Discards)+len(touched)+len(guarded)+len(blockers))
+	run := scripts.accept
+	if len(t.Discards) > 0 {
+		run = discard
+		args = append(args, len(t.Discards))
+		for _, seq := range t.Discards {
+			args = append(args, seq)
+		}
+	}
 	args = append(args, a.View.Load, a.View.LastSeq, capacity, idempotencyField(t.Actor, t.IdempotencyKey, t.ID), []byte(t.RequestDigest), h, b,
 		len(touched), len(guarded))
 	for _, g := range touched {
@@ -86,7 +95,7 @@ func (s *Store) Accept(ctx context.Context, a Accept) (Accepted, error) {
 		args = append(args, seq)
 	}
 	began := time.Now()
-	reply, err := scripts.accept.Run(ctx, s.client, []string{s.prefix}, args...).Slice()
+	reply, err := run.Run(ctx, s.client, []string{s.prefix}, args...).Slice()
 	if took := s.took.Load(); took != nil {
 		(*took)(time.Since(began))
 	}
@@ -107,6 +116,9 @@ func (s *Store) Accept(ctx context.Context, a Accept) (Accepted, error) {
 	}
 	seq, blockedBy := reply[1].(int64), reply[2].(int64)
 	s.accepted(a, seq, blockedBy, h, b)
+	if len(t.Discards) > 0 {
+		s.followed(ctx) // the view lets go of what is discarded
+	}
 	return Accepted{Seq: seq, BlockedBy: blockedBy}, nil
 }
 

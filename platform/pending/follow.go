@@ -33,12 +33,28 @@ func (s *state) follow(m message) bool {
 		})
 	case "failed", "blocked":
 		return s.died(field)
-	case "replicated", "discarded":
+	case "replicated":
 		return s.each(field("s"), func(seq int64) bool { s.drop(seq); return true })
+	case "discarded":
+		return s.discarded(field)
 	case "paused":
 		return true // the counters of the same exchange say it
 	}
 	return false // "reload", and what a newer build may add
+}
+
+// discarded is told of twice: by the accept script, with the seq of the discard,
+// and by the settle script, with the position of its commit.
+func (s *state) discarded(field func(string) string) bool {
+	by, position := number(field("b")), number(field("p"))
+	return s.each(field("s"), func(seq int64) bool {
+		return s.discard(seq, func(t *Tx) {
+			t.Position, t.LSN = position, field("l")
+			if by != 0 {
+				t.DiscardedBy = by
+			}
+		})
+	})
 }
 
 func (s *state) died(field func(string) string) bool {
@@ -100,18 +116,25 @@ func deadLetter(value string) (*DeadLetter, bool) {
 
 // loaded are the sets of one moment, by seq.
 type loaded struct {
-	left     map[int64]bool // replicated or discarded: not in the view
-	applied  map[int64]int64
-	lsn      map[int64]string // by position
-	dead     map[int64]*DeadLetter
-	attempts map[int64]int
+	left      map[int64]bool // replicated: not in the view
+	applied   map[int64]int64
+	lsn       map[int64]string // by position
+	discarded map[int64]int64  // by which discard
+	dead      map[int64]*DeadLetter
+	attempts  map[int64]int
 }
 
 // settle gives a transaction read from the stream its state.
 func (l *loaded) settle(t *Tx) {
 	t.Attempts = l.attempts[t.Seq]
-	if position, ok := l.applied[t.Seq]; ok {
-		t.State, t.Position, t.LSN = StateApplied, position, l.lsn[position]
+	position, applied := l.applied[t.Seq]
+	t.Position, t.LSN = position, l.lsn[position]
+	if by, ok := l.discarded[t.Seq]; ok {
+		t.State, t.DiscardedBy = StateDiscarded, by
+		return
+	}
+	if applied {
+		t.State = StateApplied
 		return
 	}
 	if d, ok := l.dead[t.Seq]; ok {
@@ -132,14 +155,15 @@ func (s *Store) loadSets(ctx context.Context, st *state) (*loaded, error) {
 	c := a.next()
 	st.Load, _ = c.at(0).(string)
 	st.LastSeq, st.LastChange, st.Swept, st.Paused = number(c.at(1)), number(c.at(2)), number(c.at(3)), c.at(4) != nil
-	l := &loaded{left: map[int64]bool{}, applied: map[int64]int64{}, lsn: map[int64]string{}, dead: map[int64]*DeadLetter{}, attempts: map[int64]int{}}
+	l := &loaded{left: map[int64]bool{}, applied: map[int64]int64{}, lsn: map[int64]string{}, discarded: map[int64]int64{}, dead: map[int64]*DeadLetter{}, attempts: map[int64]int{}}
 	for i, applied := 0, a.next(); i < len(applied.list); i += 2 {
 		l.applied[number(applied.at(i))] = number(applied.at(i + 1))
 	}
-	for range 2 { // replicated, discarded
-		for _, seq := range a.next().list {
-			l.left[number(seq)] = true
-		}
+	for _, seq := range a.next().list {
+		l.left[number(seq)] = true
+	}
+	for i, discarded := 0, a.next(); i < len(discarded.list); i += 2 {
+		l.discarded[number(discarded.at(i))] = number(discarded.at(i + 1))
 	}
 	for i, dead := 0, a.next(); i < len(dead.list); i += 2 {
 		value, _ := dead.at(i + 1).(string)
@@ -155,7 +179,7 @@ func (s *Store) loadSets(ctx context.Context, st *state) (*loaded, error) {
 		l.attempts[number(attempts.at(i))] = int(number(count))
 	}
 	for _, m := range a.messages() {
-		if m.field("e") == "applied" {
+		if e := m.field("e"); e == "applied" || e == "discarded" && m.field("p") != "" {
 			l.lsn[number(m.field("p"))] = m.field("l")
 		}
 	}

@@ -106,8 +106,9 @@ type Decoder interface {
 // State is where a transaction is on its way into the database.
 type State string
 
-// The states of a transaction. A View holds the first four; a transaction that
-// is replicated or discarded has left it.
+// The states of a transaction. A View holds all but the replicated ones. A
+// discarded one stays, without its rows, until its discard has replicated and the
+// ledger answers for it.
 const (
 	StateBuffered   State = "buffered"
 	StateApplied    State = "applied"
@@ -154,6 +155,14 @@ type Tx struct {
 	Changes []Change
 	// Unknown says why its steps could not be read (ErrUnknownKind).
 	Unknown error
+	// Discards are the seqs of the dead letters that it discards.
+	Discards []int64
+	// DiscardedBy is the seq of the transaction that discards a discarded one, 0
+	// when only the ledger says so.
+	DiscardedBy int64
+	// Place is the seq whose place its changes take among those of a row: its own,
+	// or that of the dead letter that it replaces.
+	Place int64
 
 	head, body []byte
 	clientIDs  []uuid.UUID

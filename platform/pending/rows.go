@@ -39,12 +39,18 @@ type path struct {
 // image is what one transaction does to one row.
 type image struct {
 	seq    int64
+	place  int64 // the seq that orders it: its own, or that of the one it replaces
 	change *Change
 	client bool // the client chose the created row's id
 	hidden bool // its transaction is a dead letter whose rows are not shown
 }
 
-// row is one row with the images of its pending transactions in seq order. A
+// before orders the images of a row.
+func (m image) before(other image) bool {
+	return m.place < other.place || m.place == other.place && m.seq < other.seq
+}
+
+// row is one row with the images of its pending transactions in order. A
 // published row never changes: each new image makes a new row.
 type row struct {
 	id        uuid.UUID
@@ -98,7 +104,7 @@ func (r *rows) add(id uuid.UUID, m image) {
 		images = make([]image, 0, len(old.images)+1)
 		images = append(images, old.images...)
 		at := len(images)
-		for at > 0 && images[at-1].seq > m.seq {
+		for at > 0 && m.before(images[at-1]) {
 			at--
 		}
 		images = slices.Insert(images, at, m)
@@ -142,7 +148,7 @@ func (r *rows) hide(id uuid.UUID, seq int64, hidden bool) {
 	r.replace(old, r.fold(id, images))
 }
 
-// fold makes the row that images, in seq order, leave.
+// fold makes the row that images, in order, leave.
 func (r *rows) fold(id uuid.UUID, images []image) *row {
 	n := &row{id: id, time: unplaced, images: images}
 	for _, m := range images {

@@ -36,6 +36,14 @@ func scriptText(name string) string {
 	return string(b)
 }
 
+// discard is the script of that name with the accept script inside it: one change
+// of state, and one text of what accepting is.
+var discard = func() *redis.Script {
+	flags, rest, _ := strings.Cut(scriptText("discard"), "\n")
+	_, accept, _ := strings.Cut(scriptText("accept"), "\n")
+	return redis.NewScript(flags + "\n" + scriptText("prelude") + strings.Replace(rest, "-- accept.lua\n", accept, 1))
+}()
+
 // token is the random half of `load`.
 func token() string { return rand.Text() }
 

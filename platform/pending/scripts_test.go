@@ -285,8 +285,15 @@ func whole(t testing.TB, s *Store) {
 	for _, seq := range dead {
 		in[seq] = append(in[seq], "dead")
 	}
+	discarded, err := s.client.HKeys(ctx, s.prefix+"discarded").Result()
+	must(t, err)
+	for _, seq := range discarded {
+		in[seq] = append(in[seq], "discarded")
+	}
 	for _, seq := range applied {
-		in[seq] = append(in[seq], "applied")
+		if !slices.Contains(discarded, seq) { // its discard is: they have one position
+			in[seq] = append(in[seq], "applied")
+		}
 	}
 	entries, err := s.client.XRange(ctx, s.prefix+"transactions", "-", "+").Result()
 	must(t, err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -177,13 +178,47 @@ type Settled struct {
 	Outcome State
 }
 
+// replaced is the outcome of a dead letter in whose place another transaction was
+// applied: what it held back may go on.
+const replaced State = "replaced"
+
+// withTargets adds to settled what those transactions discard.
+func withTargets(view View, settled []Settled) []Settled {
+	var all []Settled
+	for i, one := range settled {
+		t, ok := view.TxBySeq(one.Seq)
+		if ok && len(t.Discards) > 0 && one.Outcome == StateApplied && all == nil {
+			all = slices.Clone(settled[:i])
+		}
+		if all == nil {
+			continue
+		}
+		all = append(all, one)
+		if !ok || one.Outcome != StateApplied {
+			continue
+		}
+		target := Settled{Position: one.Position, LSN: one.LSN, Outcome: StateDiscarded}
+		if t.Place != t.Seq {
+			target.Outcome = replaced
+		}
+		for _, target.Seq = range t.Discards {
+			all = append(all, target)
+		}
+	}
+	if all == nil {
+		return settled
+	}
+	return all
+}
+
 // Settle records commits, in the order of their positions, and releases what
 // settled dead letters had blocked. Only transactions that are buffered or dead
-// are changed.
+// are changed, and those that an applied one discards.
 func (se Session) Settle(ctx context.Context, settled []Settled) error {
 	if len(settled) == 0 {
 		return nil
 	}
+	settled = withTargets(se.store.Current(), settled)
 	args := make([]any, 0, len(settled)+16)
 	for i := 0; i < len(settled); {
 		j := i

@@ -66,7 +66,7 @@ func (s *state) name(n string) string {
 func (s *state) read(seq int64, h, b []byte) *Tx {
 	t, err := decode(seq, h, b)
 	if err != nil {
-		return &Tx{Seq: seq, State: StateBuffered, Unknown: err, head: h, body: b}
+		return &Tx{Seq: seq, Place: seq, State: StateBuffered, Unknown: err, head: h, body: b}
 	}
 	x := s.tx(t, h, b)
 	if x.Changes, err = s.changes(t.Steps); err != nil {
@@ -76,10 +76,14 @@ func (s *state) read(seq int64, h, b []byte) *Tx {
 }
 
 func (s *state) tx(t *Transaction, h, b []byte) *Tx {
-	return &Tx{
+	x := &Tx{
 		Seq: t.Seq, ID: t.ID, Operation: s.name(t.Operation), Actor: s.name(t.Actor), Rows: t.Rows, AcceptedAt: t.AcceptedAt,
-		State: StateBuffered, head: h, body: b, clientIDs: t.ClientIDs,
+		State: StateBuffered, Discards: t.Discards, Place: t.Place, head: h, body: b, clientIDs: t.ClientIDs,
 	}
+	if x.Place == 0 {
+		x.Place = t.Seq
+	}
+	return x
 }
 
 func (s *state) changes(steps []Step) ([]Change, error) {
@@ -113,11 +117,14 @@ func (s *state) insert(t *Tx) {
 	}
 	t.hidden = taken(t)
 	s.place(t)
+	if t.State == StateDiscarded {
+		return // its rows are in no view
+	}
 	chosen := setOf(t.clientIDs)
 	for i := range t.Changes {
 		c := &t.Changes[i]
 		if n, ok := s.index[c.Table]; ok {
-			s.tables[n].add(c.ID, image{seq: t.Seq, change: c, client: c.Op == OpCreate && chosen(c.ID), hidden: t.hidden})
+			s.tables[n].add(c.ID, image{seq: t.Seq, place: t.Place, change: c, client: c.Op == OpCreate && chosen(c.ID), hidden: t.hidden})
 			s.dirty[n] = true
 		}
 	}
@@ -145,6 +152,10 @@ func (s *state) place(t *Tx) {
 	switch t.State {
 	case StateApplied:
 		s.sets.applied.set(t)
+	case StateDiscarded:
+		if t.Position != 0 {
+			s.sets.applied.set(t) // its discard is: replicated by the same look at the replica
+		}
 	case StateFailed, StateBlocked:
 		s.sets.dead.set(t)
 		if t.State == StateFailed {
@@ -159,7 +170,7 @@ func (s *state) place(t *Tx) {
 func (s *state) displace(t *Tx) {
 	s.setsDirty = true
 	switch t.State {
-	case StateApplied:
+	case StateApplied, StateDiscarded:
 		s.sets.applied.remove(t)
 	case StateFailed, StateBlocked:
 		s.sets.dead.remove(t)
@@ -194,8 +205,33 @@ func (s *state) change(seq int64, f func(*Tx)) bool {
 	return true
 }
 
-// drop takes a transaction and its images out of the view: it has replicated or
-// been discarded.
+// discard takes the images of a transaction out of the view. It stays itself, for
+// who asks what became of it.
+func (s *state) discard(seq int64, f func(*Tx)) bool {
+	old, ok := s.sets.all.Get(&Tx{Seq: seq})
+	if !ok {
+		return false
+	}
+	if old.State != StateDiscarded {
+		s.withdraw(old)
+	}
+	return s.change(seq, func(t *Tx) {
+		t.State, t.Dead = StateDiscarded, nil
+		f(t)
+	})
+}
+
+// withdraw takes the images of a transaction off its rows.
+func (s *state) withdraw(t *Tx) {
+	for i := range t.Changes {
+		if n, ok := s.index[t.Changes[i].Table]; ok {
+			s.tables[n].remove(t.Changes[i].ID, t.Seq)
+			s.dirty[n] = true
+		}
+	}
+}
+
+// drop takes a transaction and its images out of the view: it has replicated.
 func (s *state) drop(seq int64) {
 	t, ok := s.sets.all.Get(&Tx{Seq: seq})
 	if !ok {
@@ -209,10 +245,5 @@ func (s *state) drop(seq int64) {
 			s.sets.ids.remove(t)
 		}
 	}
-	for i := range t.Changes {
-		if n, ok := s.index[t.Changes[i].Table]; ok {
-			s.tables[n].remove(t.Changes[i].ID, seq)
-			s.dirty[n] = true
-		}
-	}
+	s.withdraw(t)
 }

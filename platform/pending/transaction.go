@@ -43,7 +43,15 @@ type Transaction struct {
 	// Guards are guard keys beside the rows that the steps touch, such as a
 	// package's "<execution>:<module>".
 	Guards []string `json:"guards"`
-	Steps  []Step   `json:"steps"`
+	// Discards are the dead letters, by seq, that this transaction discards: one
+	// that is buffered takes them out of the view and out of everything that is
+	// sent, from its acceptance.
+	Discards []int64 `json:"discards,omitempty"`
+	// Place is the seq of the dead letter whose place this transaction takes among
+	// the changes of a row, 0 for its own: a correction comes before what was
+	// accepted after the mistake.
+	Place int64  `json:"place,omitempty"`
+	Steps []Step `json:"steps"`
 }
 
 // Digest is a binary digest, written in hexadecimal.
@@ -81,6 +89,8 @@ type body struct {
 	Trace          string      `json:"trace,omitempty"`
 	ClientIDs      []uuid.UUID `json:"client_ids"`
 	Guards         []string    `json:"guards"`
+	Discards       []int64     `json:"discards,omitempty"`
+	Place          int64       `json:"place,omitempty"`
 	Steps          []Step      `json:"steps"`
 }
 
@@ -89,7 +99,7 @@ func encode(t *Transaction) (h, b []byte, err error) {
 	if h, err = json.Marshal(head{t.ID, t.Operation, t.Rows, t.AcceptedAt.UTC()}); err != nil {
 		return nil, nil, fmt.Errorf("encoding transaction %s: %w", t.ID, err)
 	}
-	w := body{t.Site, t.Actor, t.UserID, t.IdempotencyKey, t.RequestDigest, t.Trace, t.ClientIDs, t.Guards, t.Steps}
+	w := body{t.Site, t.Actor, t.UserID, t.IdempotencyKey, t.RequestDigest, t.Trace, t.ClientIDs, t.Guards, t.Discards, t.Place, t.Steps}
 	if w.ClientIDs == nil {
 		w.ClientIDs = []uuid.UUID{}
 	}
@@ -161,6 +171,10 @@ func (t *Transaction) bodyField(name, v []byte) error {
 		return json.Unmarshal(v, &t.ClientIDs)
 	case "guards":
 		return json.Unmarshal(v, &t.Guards)
+	case "discards":
+		return json.Unmarshal(v, &t.Discards)
+	case "place":
+		return json.Unmarshal(v, &t.Place)
 	case "steps":
 		return eachElement(v, func(e []byte) error {
 			var s Step

@@ -36,7 +36,7 @@ type sets struct {
 	all      cow[*Tx] // by seq
 	ids      cow[*Tx] // by id
 	buffered cow[*Tx] // by seq
-	applied  cow[*Tx] // by position, then seq
+	applied  cow[*Tx] // by position, then seq; discarded ones with a position too
 	dead     cow[*Tx] // by seq
 	failed   int
 }
@@ -64,7 +64,7 @@ func (s *sets) copy() *sets {
 }
 
 // Tx returns the pending transaction of that id. One that is not there was never
-// accepted here, or has replicated or been discarded: ask the ledger.
+// accepted here, or has replicated: ask the ledger.
 func (v View) Tx(id uuid.UUID) (*Tx, bool) {
 	if v.sets == nil {
 		return nil, false
@@ -210,11 +210,11 @@ func (v View) row(r *row) Row {
 }
 
 // Blockers returns the dead letters, by rising seq, that hold back a transaction
-// with these changes and this seq (0: a new one). A transaction that touches a
+// with these changes and this place (0: a new one). A transaction that touches a
 // row of a dead letter waits for it, and so does one that references a row which
 // a dead letter creates or deletes. A failed comment does not hold back an
 // execution's files.
-func (v View) Blockers(changes []Change, seq int64) []int64 {
+func (v View) Blockers(changes []Change, place int64) []int64 {
 	if v.sets == nil || v.sets.dead.Len() == 0 {
 		return nil
 	}
@@ -229,7 +229,7 @@ func (v View) Blockers(changes []Change, seq int64) []int64 {
 			return
 		}
 		for _, m := range r.images {
-			if seq != 0 && m.seq >= seq || !touched && m.change.Op == OpUpdate {
+			if place != 0 && m.place >= place || !touched && m.change.Op == OpUpdate {
 				continue
 			}
 			if t, ok := v.TxBySeq(m.seq); ok && t.State.Dead() {

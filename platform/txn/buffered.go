@@ -91,7 +91,7 @@ func (w *Buffered) Write(ctx context.Context, req Request, build func(ctx contex
 		case err != nil:
 			return w.refuse(ctx, req, err)
 		}
-		if w.config.Direct != nil && bypasses(v.view, v.draft.changes) {
+		if w.config.Direct != nil && len(v.builder.discards) == 0 && bypasses(v.view, v.draft.changes) {
 			return w.config.Direct.commit(ctx, req, v.draft)
 		}
 		tx := v.draft.transaction(req, w.config.Site)
@@ -149,6 +149,7 @@ func (w *Buffered) view(ctx context.Context, req Request, fresh bool) (pending.V
 // while), build runs without a snapshot, or to its end without its checks: a broken
 // replica must not stop observing.
 func (w *Buffered) validate(ctx context.Context, b *Builder, view pending.View, req Request, build func(ctx context.Context, tx *Builder) error) (validation, error) {
+	b.view = view
 	v := validation{view: view, builder: b}
 	var built bool
 	var buildErr, keyErr error

@@ -25,6 +25,10 @@ type Builder struct {
 	guards []string
 	exempt bool
 
+	view     pending.View // what is pending at a secondary site
+	discards []int64      // dead letters
+	place    int64        // of the dead letter that is replaced
+
 	snapshot *pending.Snapshot // nil: the replica cannot be read
 	lost     error             // why the snapshot was lost while a check used it
 	skipped  bool              // a check was skipped
@@ -65,6 +69,24 @@ func (b *Builder) Guard(key string) { b.guards = append(b.guards, key) }
 // Exempt lets the transaction into a full buffer: for decisions about dead letters
 // and for audit events, without which a full buffer could not be mended.
 func (b *Builder) Exempt() { b.exempt = true }
+
+// Pending is what is pending at this site, whether or not its replica can be read; at
+// main nothing is. What is decided by it is guarded: see Guard.
+func (b *Builder) Pending() pending.View { return b.view }
+
+// Discard makes the transaction discard dead letters of this site, by seq, from its
+// acceptance on. It is accepted only if all of them still are dead letters, or were
+// discarded by one of the others; else build runs again. The steps that record the
+// decisions at main are the caller's.
+func (b *Builder) Discard(seqs ...int64) {
+	b.discards = append(b.discards, seqs...)
+	b.Exempt()
+}
+
+// Replace makes the transaction take the place of a dead letter that it discards:
+// what was accepted after that one comes after this one, and is released when this
+// one has been applied.
+func (b *Builder) Replace(tx *pending.Tx) { b.place = tx.Place }
 
 // Check runs fn on the snapshot that the transaction is validated against: the
 // replica's rows together with the pending ones, or the primary's at main. It
@@ -118,7 +140,7 @@ func (b *Builder) read(ctx context.Context, fn func(ctx context.Context, s *pend
 // again makes the builder ready for another run of build. Transaction id and
 // time stay: whatever the client may have been told of them holds.
 func (b *Builder) again() *Builder {
-	return &Builder{id: b.id, now: b.now, siteID: b.siteID, userID: b.userID}
+	return &Builder{id: b.id, now: b.now, siteID: b.siteID, userID: b.userID, view: b.view}
 }
 
 // draft is what a run of build has come to.

@@ -336,7 +336,7 @@ func (d draft) transaction(req Request, site string) *pending.Transaction {
 	tx := &pending.Transaction{
 		ID: d.builder.id, Operation: req.Operation, Rows: len(d.changes), AcceptedAt: d.builder.now,
 		Site: site, Actor: req.Actor, UserID: req.UserID, RequestDigest: req.Digest,
-		ClientIDs: d.builder.client, Guards: d.builder.guards, Steps: d.steps,
+		ClientIDs: d.builder.client, Guards: d.builder.guards, Discards: d.builder.discards, Place: d.builder.place, Steps: d.steps,
 	}
 	if req.Key != "" {
 		tx.IdempotencyKey = &req.Key

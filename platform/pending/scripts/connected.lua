@@ -15,9 +15,7 @@ local batch = tonumber(redis.call('GET', p .. 'batch') or '0')
 local alarm = claim > batch and 1 or 0
 local lost = {}
 for _, seq in ipairs(redis.call('ZRANGEBYSCORE', applied, '(' .. ARGV[3], '+inf')) do
-  if redis.call('HEXISTS', discarded, seq) == 0 then
-    redis.call('ZREM', applied, seq)
-    redis.call('ZREM', replicated, seq)
+  if unsettle(seq) then
     lost[#lost + 1] = seq
   end
 end

@@ -6,7 +6,7 @@ return {
   redis.call('MGET', p .. 'load', p .. 'seq', p .. 'change', p .. 'swept', p .. 'paused'),
   redis.call('ZRANGE', applied, 0, -1, 'WITHSCORES'),
   redis.call('ZRANGE', replicated, 0, -1),
-  redis.call('HKEYS', discarded),
+  redis.call('HGETALL', discarded),
   redis.call('HGETALL', dead),
   redis.call('HGETALL', p .. 'attempts'),
   redis.call('XREVRANGE', changes, '+', '-', 'COUNT', ARGV[1]),

@@ -115,6 +115,18 @@ local function is_dead(seq)
   return redis.call('HEXISTS', dead, seq) == 1 and redis.call('HEXISTS', discarded, seq) == 0
 end
 
+-- unsettle takes back that a transaction is settled, in whatever state it is, and
+-- says whether it belongs into the buffer again. One that is discarded does not:
+-- its discard does, and settles it again. Where only the ledger said so it stays
+-- as it is, for nothing would settle it.
+local function unsettle(seq)
+  local by = redis.call('HGET', discarded, seq)
+  if by == '0' then return false end
+  redis.call('ZREM', applied, seq)
+  redis.call('ZREM', replicated, seq)
+  return not by
+end
+
 -- blocker reads who holds a dead letter back, '0' for one that failed itself.
 local function blocker(value)
   return string.match(value, '^(%d+)|')

@@ -11,12 +11,8 @@ if load and string.sub(load, 1, #run + 1) == run .. ':' then
 end
 local back, was = {}, redis.call('ZRANGE', applied, 0, -1)
 for _, seq in ipairs(was) do
-  if redis.call('HEXISTS', discarded, seq) == 0 then
-    redis.call('ZREM', applied, seq)
-    redis.call('ZREM', replicated, seq)
-    if redis.call('HEXISTS', dead, seq) == 0 then
-      back[#back + 1] = seq
-    end
+  if unsettle(seq) and redis.call('HEXISTS', dead, seq) == 0 then
+    back[#back + 1] = seq
   end
 end
 put(back)

@@ -2,8 +2,10 @@
 -- Records that transactions are in the database (or, by the ledger, discarded),
 -- each with the number of the commit that holds it. One that was a dead letter
 -- releases what it blocked, or that would wait for ever. What is settled already
--- stays as it is.
--- ARGV: epoch, load, then per group: position, LSN, outcome, n, n seqs.
+-- stays as it is. The target of a discard is settled with it: as discarded, or as
+-- replaced, which releases what the target blocked.
+-- ARGV: epoch, load, then per group: position, LSN, outcome (applied, discarded,
+-- replaced), n, n seqs.
 if fenced(ARGV[1], ARGV[2]) then
   return redis.error_reply(stale)
 end
@@ -28,11 +30,17 @@ while i <= #ARGV do
   for j = i + 4, i + 3 + n do
     local seq = ARGV[j]
     local was_dead = redis.call('HDEL', dead, seq) == 1
-    if found[seq] or was_dead then
+    local target = outcome ~= 'applied' and redis.call('HEXISTS', discarded, seq) == 1
+      and tonumber(redis.call('ZSCORE', applied, seq) or '0') ~= tonumber(position)
+    if found[seq] or was_dead or target then
       found[seq] = nil
       redis.call('ZADD', applied, position, seq)
-      if outcome == 'discarded' then
+      if outcome ~= 'applied' then
         redis.call('HSETNX', discarded, seq, '0')
+        if outcome == 'replaced' then
+          freed[seq] = true
+          free = true
+        end
       else
         redis.call('HDEL', discarded, seq)
         if was_dead then
@@ -44,7 +52,7 @@ while i <= #ARGV do
     end
   end
   if #done > 0 then
-    emit('e', outcome, 'p', position, 'l', lsn, 's', table.concat(done, ','))
+    emit('e', outcome == 'applied' and outcome or 'discarded', 'p', position, 'l', lsn, 's', table.concat(done, ','))
   end
   i = i + 4 + n
 end

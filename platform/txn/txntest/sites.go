@@ -34,21 +34,22 @@ type Sites struct {
 	Buffered *txn.Buffered
 }
 
-// New wires both sites to the servers that the package's tests share.
-func New(t testing.TB) *Sites {
+// New wires both sites to the servers that the package's tests share. steps are
+// known beside those of the notes.
+func New(t testing.TB, steps ...txn.Step) *Sites {
 	t.Helper()
-	return Wire(t, sandboxtest.New(t))
+	return Wire(t, sandboxtest.New(t), steps...)
 }
 
 // NewPrivate wires both sites to servers of their own, for tests that cut, pause
 // and kill.
-func NewPrivate(t testing.TB, options sandbox.Options) *Sites {
+func NewPrivate(t testing.TB, options sandbox.Options, steps ...txn.Step) *Sites {
 	t.Helper()
-	return Wire(t, sandboxtest.NewPrivate(t, options))
+	return Wire(t, sandboxtest.NewPrivate(t, options), steps...)
 }
 
 // Wire wires both sites to servers that the test has prepared.
-func Wire(t testing.TB, pair *sandboxtest.Pair) *Sites {
+func Wire(t testing.TB, pair *sandboxtest.Pair, steps ...txn.Step) *Sites {
 	t.Helper()
 	s := &Sites{Pair: pair}
 	s.Exec(t, Schema)
@@ -56,7 +57,7 @@ func Wire(t testing.TB, pair *sandboxtest.Pair) *Sites {
 		t.Fatal(err)
 	}
 	var err error
-	if s.Catalog, err = txn.NewCatalog(Steps()...); err != nil {
+	if s.Catalog, err = txn.NewCatalog(append(Steps(), steps...)...); err != nil {
 		t.Fatal(err)
 	}
 	if s.Problems, err = problem.NewCatalog(txn.Problems, Problems); err != nil {

@@ -18,8 +18,17 @@ SELECT s.id, s.name, s.short_name, s.location, s.is_main
 FROM site s
 WHERE s.short_name = @short_name;
 
--- GetLedgerEntry returns one transaction as the ledger has it.
+-- GetLedgerEntry returns one transaction as the ledger has it, and what an operator
+-- has decided about it.
 -- name: GetLedgerEntry :one
-SELECT id, site, seq, outcome, operation, actor, accepted_at, applied_at, changes
-FROM applied_transaction
-WHERE id = @id;
+SELECT t.id, t.site, t.seq, t.outcome, t.operation, t.actor, t.accepted_at, t.applied_at, t.changes,
+       d.outcome AS decision_outcome, d.reason AS decision_reason, d.actor AS decision_actor, d.at AS decision_at
+FROM applied_transaction AS t
+LEFT JOIN dead_letter_decision AS d ON d.transaction_id = t.id
+WHERE t.id = @id;
+
+-- GetDeadLetterDecision returns what an operator has decided about a dead letter.
+-- name: GetDeadLetterDecision :one
+SELECT outcome, reason, actor, at
+FROM dead_letter_decision
+WHERE transaction_id = @transaction_id;

@@ -16,3 +16,38 @@ WHERE a.datname = current_database()
   AND a.state = 'active'
   AND a.wait_event = 'ClientRead'
   AND a.state_change < clock_timestamp() - make_interval(secs => @stalled_s::double precision);
+
+-- DiscardTransaction records the decision that a dead letter is never applied, and
+-- gives the ledger its id without effects, so that nothing that still carries it can
+-- apply it. When the ledger has it, it was applied meanwhile: the ledger wins, and the
+-- decision says so. A key that another transaction has in the ledger stays that one's.
+-- The document of a large transaction comes in parts, which the session keeps until the
+-- last one.
+-- name: DiscardTransaction :exec
+WITH piece AS MATERIALIZED (
+    SELECT set_config('opsdb.discard', CASE WHEN @part_number::integer > 1 THEN current_setting('opsdb.discard') ELSE '' END || @document::text, true) AS document,
+           @part_number::integer = @part_count::integer AS complete
+), entry AS (
+    INSERT INTO applied_transaction (id, site, seq, outcome, operation, actor, idempotency_key, request_digest, accepted_at, applied_at, changes)
+    SELECT @transaction_id, @site, @seq, 'discarded', @operation, @transaction_actor,
+           CASE WHEN NOT EXISTS (
+               SELECT 1 FROM applied_transaction AS other
+               WHERE other.actor = @transaction_actor AND other.idempotency_key = sqlc.narg('idempotency_key') AND other.id <> @transaction_id
+           ) THEN sqlc.narg('idempotency_key')::text END,
+           @request_digest, @accepted_at, @at, '[]'
+    FROM piece
+    WHERE piece.complete
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id
+)
+INSERT INTO dead_letter_decision (transaction_id, site, outcome, reason, actor, at, transaction, created_at)
+SELECT @transaction_id, @site,
+       CASE WHEN EXISTS (SELECT 1 FROM entry)
+              OR EXISTS (SELECT 1 FROM applied_transaction AS known WHERE known.id = @transaction_id AND known.outcome = 'discarded')
+            THEN 'discarded' ELSE 'applied' END,
+       @reason, @actor, @at,
+       piece.document::jsonb,
+       @at
+FROM piece
+WHERE piece.complete
+ON CONFLICT (transaction_id) DO NOTHING;

@@ -13,25 +13,58 @@ import (
 	"github.com/google/uuid"
 )
 
+const getDeadLetterDecision = `-- name: GetDeadLetterDecision :one
+SELECT outcome, reason, actor, at
+FROM dead_letter_decision
+WHERE transaction_id = $1
+`
+
+type GetDeadLetterDecisionRow struct {
+	Outcome string    `json:"outcome"`
+	Reason  string    `json:"reason"`
+	Actor   string    `json:"actor"`
+	At      time.Time `json:"at"`
+}
+
+// GetDeadLetterDecision returns what an operator has decided about a dead letter.
+func (q *Queries) GetDeadLetterDecision(ctx context.Context, transactionID uuid.UUID) (GetDeadLetterDecisionRow, error) {
+	row := q.db.QueryRow(ctx, getDeadLetterDecision, transactionID)
+	var i GetDeadLetterDecisionRow
+	err := row.Scan(
+		&i.Outcome,
+		&i.Reason,
+		&i.Actor,
+		&i.At,
+	)
+	return i, err
+}
+
 const getLedgerEntry = `-- name: GetLedgerEntry :one
-SELECT id, site, seq, outcome, operation, actor, accepted_at, applied_at, changes
-FROM applied_transaction
-WHERE id = $1
+SELECT t.id, t.site, t.seq, t.outcome, t.operation, t.actor, t.accepted_at, t.applied_at, t.changes,
+       d.outcome AS decision_outcome, d.reason AS decision_reason, d.actor AS decision_actor, d.at AS decision_at
+FROM applied_transaction AS t
+LEFT JOIN dead_letter_decision AS d ON d.transaction_id = t.id
+WHERE t.id = $1
 `
 
 type GetLedgerEntryRow struct {
-	ID         uuid.UUID       `json:"id"`
-	Site       string          `json:"site"`
-	Seq        *int64          `json:"seq"`
-	Outcome    string          `json:"outcome"`
-	Operation  string          `json:"operation"`
-	Actor      string          `json:"actor"`
-	AcceptedAt time.Time       `json:"accepted_at"`
-	AppliedAt  time.Time       `json:"applied_at"`
-	Changes    json.RawMessage `json:"changes"`
+	ID              uuid.UUID       `json:"id"`
+	Site            string          `json:"site"`
+	Seq             *int64          `json:"seq"`
+	Outcome         string          `json:"outcome"`
+	Operation       string          `json:"operation"`
+	Actor           string          `json:"actor"`
+	AcceptedAt      time.Time       `json:"accepted_at"`
+	AppliedAt       time.Time       `json:"applied_at"`
+	Changes         json.RawMessage `json:"changes"`
+	DecisionOutcome *string         `json:"decision_outcome"`
+	DecisionReason  *string         `json:"decision_reason"`
+	DecisionActor   *string         `json:"decision_actor"`
+	DecisionAt      *time.Time      `json:"decision_at"`
 }
 
-// GetLedgerEntry returns one transaction as the ledger has it.
+// GetLedgerEntry returns one transaction as the ledger has it, and what an operator
+// has decided about it.
 func (q *Queries) GetLedgerEntry(ctx context.Context, id uuid.UUID) (GetLedgerEntryRow, error) {
 	row := q.db.QueryRow(ctx, getLedgerEntry, id)
 	var i GetLedgerEntryRow
@@ -45,6 +78,10 @@ func (q *Queries) GetLedgerEntry(ctx context.Context, id uuid.UUID) (GetLedgerEn
 		&i.AcceptedAt,
 		&i.AppliedAt,
 		&i.Changes,
+		&i.DecisionOutcome,
+		&i.DecisionReason,
+		&i.DecisionActor,
+		&i.DecisionAt,
 	)
 	return i, err
 }

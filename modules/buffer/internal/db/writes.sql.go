@@ -8,7 +8,82 @@ package db
 import (
 	"context"
 	"time"
+
+	"github.com/google/uuid"
 )
+
+const discardTransaction = `-- name: DiscardTransaction :exec
+WITH piece AS MATERIALIZED (
+    SELECT set_config('opsdb.discard', CASE WHEN $6::integer > 1 THEN current_setting('opsdb.discard') ELSE '' END || $7::text, true) AS document,
+           $6::integer = $8::integer AS complete
+), entry AS (
+    INSERT INTO applied_transaction (id, site, seq, outcome, operation, actor, idempotency_key, request_digest, accepted_at, applied_at, changes)
+    SELECT $1, $2, $9, 'discarded', $10, $11,
+           CASE WHEN NOT EXISTS (
+               SELECT 1 FROM applied_transaction AS other
+               WHERE other.actor = $11 AND other.idempotency_key = $12 AND other.id <> $1
+           ) THEN $12::text END,
+           $13, $14, $5, '[]'
+    FROM piece
+    WHERE piece.complete
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id
+)
+INSERT INTO dead_letter_decision (transaction_id, site, outcome, reason, actor, at, transaction, created_at)
+SELECT $1, $2,
+       CASE WHEN EXISTS (SELECT 1 FROM entry)
+              OR EXISTS (SELECT 1 FROM applied_transaction AS known WHERE known.id = $1 AND known.outcome = 'discarded')
+            THEN 'discarded' ELSE 'applied' END,
+       $3, $4, $5,
+       piece.document::jsonb,
+       $5
+FROM piece
+WHERE piece.complete
+ON CONFLICT (transaction_id) DO NOTHING
+`
+
+type DiscardTransactionParams struct {
+	TransactionID    uuid.UUID `json:"transaction_id"`
+	Site             string    `json:"site"`
+	Reason           string    `json:"reason"`
+	Actor            string    `json:"actor"`
+	At               time.Time `json:"at"`
+	PartNumber       int32     `json:"part_number"`
+	Document         string    `json:"document"`
+	PartCount        int32     `json:"part_count"`
+	Seq              *int64    `json:"seq"`
+	Operation        string    `json:"operation"`
+	TransactionActor string    `json:"transaction_actor"`
+	IdempotencyKey   *string   `json:"idempotency_key"`
+	RequestDigest    []byte    `json:"request_digest"`
+	AcceptedAt       time.Time `json:"accepted_at"`
+}
+
+// DiscardTransaction records the decision that a dead letter is never applied, and
+// gives the ledger its id without effects, so that nothing that still carries it can
+// apply it. When the ledger has it, it was applied meanwhile: the ledger wins, and the
+// decision says so. A key that another transaction has in the ledger stays that one's.
+// The document of a large transaction comes in parts, which the session keeps until the
+// last one.
+func (q *Queries) DiscardTransaction(ctx context.Context, arg DiscardTransactionParams) error {
+	_, err := q.db.Exec(ctx, discardTransaction,
+		arg.TransactionID,
+		arg.Site,
+		arg.Reason,
+		arg.Actor,
+		arg.At,
+		arg.PartNumber,
+		arg.Document,
+		arg.PartCount,
+		arg.Seq,
+		arg.Operation,
+		arg.TransactionActor,
+		arg.IdempotencyKey,
+		arg.RequestDigest,
+		arg.AcceptedAt,
+	)
+	return err
+}
 
 const endStalledProcessors = `-- name: EndStalledProcessors :many
 SELECT coalesce(a.pid, 0)::integer AS pid, coalesce(a.application_name, '')::text AS application_name, pg_terminate_backend(a.pid) AS ended

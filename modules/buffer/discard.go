@@ -1,0 +1,161 @@
+package buffer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/opsdb/opsdb/modules/buffer/internal/db"
+	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/txn"
+)
+
+// DeadLetterDecision is what an operator has decided about a dead letter.
+type DeadLetterDecision struct {
+	TransactionID uuid.UUID    `json:"transaction_id" doc:"The dead letter."`
+	Outcome       string       `json:"outcome" enum:"discarded,applied" doc:"discarded: it is never applied; applied: main had it already when the decision came there, so it counts as applied."`
+	Reason        string       `json:"reason" doc:"Why, in the operator's words."`
+	Actor         string       `json:"actor" doc:"Who decided, user:<username>."`
+	At            time.Time    `json:"at" doc:"When."`
+	Sync          pending.Sync `json:"sync" doc:"How far the decision itself is: it is a transaction of its own."`
+}
+
+const (
+	outcomeDiscarded = "discarded"
+	outcomeApplied   = "applied"
+)
+
+// DiscardDeadLetter discards the dead letter id, in one transaction that w buffers.
+// Done again it changes nothing and gives the first decision. The errors beside w's
+// are not-found and not-a-dead-letter.
+func DiscardDeadLetter(ctx context.Context, w txn.Writer, catalog *txn.Catalog, req txn.Request, id uuid.UUID, reason string) (DeadLetterDecision, txn.Receipt, error) {
+	var before *DeadLetterDecision
+	receipt, err := w.Write(ctx, req, func(ctx context.Context, tx *txn.Builder) (err error) {
+		if before, err = decided(ctx, tx, catalog, id); err != nil {
+			return err
+		}
+		if before != nil {
+			// A refusal, so that the key is looked up first: it may be another request's.
+			return NotADeadLetter.New("it has been discarded already")
+		}
+		dead, err := deadLetter(tx.Pending(), id)
+		if err != nil {
+			return err
+		}
+		return decide(tx, catalog, dead, reason, req.Actor)
+	})
+	if before != nil && errors.Is(err, NotADeadLetter) {
+		return *before, txn.Receipt{State: before.Sync.State, Sync: before.Sync, Replayed: true}, nil
+	}
+	if err != nil {
+		return DeadLetterDecision{}, txn.Receipt{}, err
+	}
+	d, err := decisionOf(receipt, id)
+	return d, receipt, err
+}
+
+// deadLetter finds a transaction that may be decided about.
+func deadLetter(view pending.View, id uuid.UUID) (*pending.Tx, error) {
+	tx, ok := view.Tx(id)
+	if !ok {
+		return nil, problem.NotFound.Field("path.id", id.String(), "no such transaction is pending; GET /transactions/{id} tells what became of it")
+	}
+	if !tx.State.Dead() {
+		return nil, NotADeadLetter.New("the transaction is %s; only failed and blocked ones can be decided about", tx.State)
+	}
+	return tx, nil
+}
+
+// decide adds the decision that a dead letter is discarded, and those that it was to
+// record itself: they would be lost with it.
+func decide(tx *txn.Builder, catalog *txn.Catalog, dead *pending.Tx, reason, actor string) error {
+	earlier, err := discards(dead, catalog)
+	if err != nil {
+		return err
+	}
+	for _, d := range earlier {
+		tx.Add(d)
+		tx.Guard(d.TransactionID.String())
+	}
+	d, err := newDiscard(dead, reason, actor, tx.Now())
+	if err != nil {
+		return err
+	}
+	tx.Add(d)
+	tx.Guard(dead.ID.String())
+	tx.Discard(dead.Discards...)
+	tx.Discard(dead.Seq)
+	return nil
+}
+
+// decided finds an earlier decision about a transaction, nil when there is none:
+// among what is pending, and else in the database.
+func decided(ctx context.Context, tx *txn.Builder, catalog *txn.Catalog, id uuid.UUID) (*DeadLetterDecision, error) {
+	view := tx.Pending()
+	target, ok := view.Tx(id)
+	if ok && target.State != pending.StateDiscarded {
+		return nil, nil
+	}
+	if ok {
+		if d, err := decisionIn(view, catalog, target); err != nil || d != nil {
+			return d, err
+		}
+	}
+	var found *DeadLetterDecision
+	err := tx.Check(ctx, func(ctx context.Context, s *pending.Snapshot) error {
+		row, err := db.New(s.DB).GetDeadLetterDecision(ctx, id)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("looking for a decision: %w", err)
+		}
+		found = &DeadLetterDecision{
+			TransactionID: id, Outcome: row.Outcome, Reason: row.Reason, Actor: row.Actor, At: row.At, Sync: pending.Sync{State: pending.StateReplicated},
+		}
+		return nil
+	})
+	return found, err
+}
+
+// decisionIn is the pending decision about a discarded transaction, nil when none is.
+func decisionIn(view pending.View, catalog *txn.Catalog, target *pending.Tx) (*DeadLetterDecision, error) {
+	by, ok := view.TxBySeq(target.DiscardedBy)
+	if !ok {
+		return nil, nil
+	}
+	all, err := discards(by, catalog)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range all {
+		if d.TransactionID == target.ID {
+			return &DeadLetterDecision{
+				TransactionID: target.ID, Outcome: outcomeDiscarded, Reason: d.Reason, Actor: d.Actor, At: d.At,
+				Sync: pending.Sync{State: by.State, TransactionID: &by.ID},
+			}, nil
+		}
+	}
+	return nil, nil
+}
+
+// decisionOf reads the decision from what its transaction does.
+func decisionOf(receipt txn.Receipt, id uuid.UUID) (DeadLetterDecision, error) {
+	for _, c := range receipt.Changes {
+		if c.Table != tableDecision || c.ID != id {
+			continue
+		}
+		var d decision
+		if err := json.Unmarshal(c.Columns, &d); err != nil {
+			return DeadLetterDecision{}, fmt.Errorf("reading a decision: %w", err)
+		}
+		return DeadLetterDecision{TransactionID: id, Outcome: outcomeDiscarded, Reason: d.Reason, Actor: d.Actor, At: d.At, Sync: receipt.Sync}, nil
+	}
+	return DeadLetterDecision{}, fmt.Errorf("reading a decision: transaction %s has none about %s", receipt.TransactionID, id)
+}
