@@ -28,6 +28,7 @@ type demoOptions struct {
 	keep            bool
 	rtt             roundTrip
 	standby         bool // no flag: opsdb chaos has one, to fail over to
+	relaxed         bool // no flag: opsdb chaos power has a Redis that may lose writes
 }
 
 // newDemoCommand returns `opsdb demo`, which runs both sites on this machine

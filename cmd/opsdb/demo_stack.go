@@ -224,6 +224,9 @@ func (d *demo) startAPIs(ctx context.Context) error {
 		return err
 	}
 	common := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TZ=UTC", "SHUTDOWN_TIMEOUT=5s"}
+	if d.options.relaxed {
+		common = append(common, "BUFFER_DURABILITY=relaxed")
+	}
 	for _, pair := range os.Environ() { // so that the demo can be traced too
 		if strings.HasPrefix(pair, "OTEL_") {
 			common = append(common, pair)
