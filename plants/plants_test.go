@@ -93,8 +93,8 @@ var plants = []plant{
 	{"numbers are not kept, in a trace", "platform/pending/scripts/raise_batch.lua", "redis.call('SET', p .. 'batch', text(batch + tonumber(ARGV[3])))", "local _ = 0", "modules/buffer:TraceOfADrain", false},
 	{"swept when applied, in a trace", "platform/pending/tracker.go", "gone := s.Current().Applied(batch)", "batch = 1 << 52\n\tgone := s.Current().Applied(batch)", "modules/buffer:TraceOfADrain", false},
 	{"retry at the new end, in a trace", "platform/pending/scripts/prelude.lua", "  put(seqs)\n  emit('e', 'queued'", "  for _, seq in ipairs(seqs) do redis.call('LPUSH', buffer, line_of(seq)) end\n  emit('e', 'queued'", "modules/buffer:TraceOfDeadLetters", false},
-	{"put-back leaves the replicated ones, in a trace", "platform/pending/scripts/put_back.lua", "if redis.call('HEXISTS', discarded, seq) == 0 then\n    redis.call('ZREM', applied", "if redis.call('HEXISTS', discarded, seq) == 0 and not redis.call('ZSCORE', replicated, seq) then\n    redis.call('ZREM', applied", "modules/buffer:TraceOfAPausedReplay", false},
-	{"lost tail: replicated ones stay, in a trace", "platform/pending/scripts/connected.lua", "if redis.call('HEXISTS', discarded, seq) == 0 then", "if redis.call('HEXISTS', discarded, seq) == 0 and not redis.call('ZSCORE', replicated, seq) then", "modules/buffer:TraceOfAFailover", false},
+	{"put-back leaves the replicated ones, in a trace", "platform/pending/scripts/put_back.lua", "if unsettle(seq) and", "if not redis.call('ZSCORE', replicated, seq) and unsettle(seq) and", "modules/buffer:TraceOfAPausedReplay", false},
+	{"lost tail: replicated ones stay, in a trace", "platform/pending/scripts/connected.lua", "if unsettle(seq) then", "if not redis.call('ZSCORE', replicated, seq) and unsettle(seq) then", "modules/buffer:TraceOfAFailover", false},
 
 	// Positions.
 	{"positions are compared as text", "platform/lsn/tracker.go", "case same && r.Replayed >= w.at.LSN:", "case same && r.Replayed.String() >= w.at.LSN.String():", "Numeric|Waiter", false},
