@@ -18,12 +18,12 @@ import (
 
 // DeadLetterDecision is what an operator has decided about a dead letter.
 type DeadLetterDecision struct {
-	TransactionID uuid.UUID    `json:"transaction_id" doc:"The dead letter."`
-	Outcome       string       `json:"outcome" enum:"discarded,applied" doc:"discarded: it is never applied; applied: main had it already when the decision came there, so it counts as applied."`
-	Reason        string       `json:"reason" doc:"Why, in the operator's words."`
-	Actor         string       `json:"actor" doc:"Who decided, user:<username>."`
-	At            time.Time    `json:"at" doc:"When."`
-	Sync          pending.Sync `json:"sync" doc:"How far the decision itself is: it is a transaction of its own."`
+	TransactionID uuid.UUID     `json:"transaction_id" doc:"The dead letter."`
+	Outcome       string        `json:"outcome" enum:"discarded,applied" doc:"discarded: it is never applied; applied: main had it already when the decision came there, so it counts as applied."`
+	Reason        string        `json:"reason" doc:"Why, in the operator's words."`
+	Actor         string        `json:"actor" doc:"Who decided, user:<username>."`
+	At            time.Time     `json:"at" doc:"When."`
+	Sync          *pending.Sync `json:"sync" doc:"How far the decision itself is: it is a transaction of its own."`
 }
 
 const (
@@ -51,7 +51,7 @@ func DiscardDeadLetter(ctx context.Context, w txn.Writer, catalog *txn.Catalog, 
 		return decide(tx, catalog, dead, reason, req.Actor)
 	})
 	if before != nil && errors.Is(err, NotADeadLetter) {
-		return *before, txn.Receipt{State: before.Sync.State, Sync: before.Sync, Replayed: true}, nil
+		return *before, txn.Receipt{State: before.Sync.State, Sync: *before.Sync, Replayed: true}, nil
 	}
 	if err != nil {
 		return DeadLetterDecision{}, txn.Receipt{}, err
@@ -117,7 +117,7 @@ func decided(ctx context.Context, tx *txn.Builder, catalog *txn.Catalog, id uuid
 			return fmt.Errorf("looking for a decision: %w", err)
 		}
 		found = &DeadLetterDecision{
-			TransactionID: id, Outcome: row.Outcome, Reason: row.Reason, Actor: row.Actor, At: row.At, Sync: pending.Sync{State: pending.StateReplicated},
+			TransactionID: id, Outcome: row.Outcome, Reason: row.Reason, Actor: row.Actor, At: row.At, Sync: &pending.Sync{State: pending.StateReplicated},
 		}
 		return nil
 	})
@@ -138,7 +138,7 @@ func decisionIn(view pending.View, catalog *txn.Catalog, target *pending.Tx) (*D
 		if d.TransactionID == target.ID {
 			return &DeadLetterDecision{
 				TransactionID: target.ID, Outcome: outcomeDiscarded, Reason: d.Reason, Actor: d.Actor, At: d.At,
-				Sync: pending.Sync{State: by.State, TransactionID: &by.ID},
+				Sync: &pending.Sync{State: by.State, TransactionID: &by.ID},
 			}, nil
 		}
 	}
@@ -155,7 +155,7 @@ func decisionOf(receipt txn.Receipt, id uuid.UUID) (DeadLetterDecision, error) {
 		if err := json.Unmarshal(c.Columns, &d); err != nil {
 			return DeadLetterDecision{}, fmt.Errorf("reading a decision: %w", err)
 		}
-		return DeadLetterDecision{TransactionID: id, Outcome: outcomeDiscarded, Reason: d.Reason, Actor: d.Actor, At: d.At, Sync: receipt.Sync}, nil
+		return DeadLetterDecision{TransactionID: id, Outcome: outcomeDiscarded, Reason: d.Reason, Actor: d.Actor, At: d.At, Sync: receipt.Sync.Shown()}, nil
 	}
 	return DeadLetterDecision{}, fmt.Errorf("reading a decision: transaction %s has none about %s", receipt.TransactionID, id)
 }

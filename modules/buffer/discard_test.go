@@ -210,6 +210,32 @@ func TestDiscardedDeadLetterIsNeverApplied(t *testing.T) {
 }
 
 // TestDiscardOfWhatMainHasAppliedMeanwhile: the ledger wins, and the decision says so.
+func TestValidateOnlyOfADiscard(t *testing.T) {
+	t.Parallel()
+	s := both(t)
+	m := make1(t, s)
+	at := serve(t, m)
+	txntest.Note(t, s.Buffered, "poison", nil)
+	start(t, m)
+	target := dead(t, s, 1)[0]
+	path := "/buffer/transactions/" + target.ID.String()
+	got := at.send("ada", "POST", path+"/discard?validate_only=true", `{"reason":"to see"}`, "key", 200)
+	if sync, there := got["sync"]; !there || sync != nil || got["transaction_id"] != target.ID.String() || got["reason"] != "to see" {
+		t.Errorf("the dry run says %v", got)
+	}
+	at.send("ada", "POST", "/buffer/transactions/"+uuid.NewString()+"/discard?validate_only=true", `{"reason":"to see"}`, "", 404)
+	for _, command := range []string{path + "/retry", "/buffer/retry", "/buffer/pause", "/buffer/resume"} {
+		at.send("ada", "POST", command+"?validate_only=true", "", "", 422)
+	}
+	view, err := s.Store.CatchUp(sandboxtest.Context(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tx, ok := view.Tx(target.ID); !ok || !tx.State.Dead() || view.Counts().Buffered != 0 {
+		t.Errorf("after dry runs the dead letter is %+v, and %+v are pending", tx, view.Counts())
+	}
+}
+
 func TestDiscardOfWhatMainHasAppliedMeanwhile(t *testing.T) {
 	t.Parallel()
 	s := both(t)

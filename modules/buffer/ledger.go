@@ -61,7 +61,7 @@ func (m *Module) fromLedger(row db.GetLedgerEntryRow) (Transaction, error) {
 	if row.DecisionAt != nil {
 		t.Decision = &DeadLetterDecision{
 			TransactionID: row.ID, Outcome: *row.DecisionOutcome, Reason: *row.DecisionReason, Actor: *row.DecisionActor, At: *row.DecisionAt,
-			Sync: pending.Sync{State: m.settledState()},
+			Sync: &pending.Sync{State: m.settledState()},
 		}
 	}
 	if row.Outcome != outcomeApplied {

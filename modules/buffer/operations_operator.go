@@ -73,7 +73,7 @@ func (m *Module) discardOne(ctx context.Context, in *discardInput) (*decisionOut
 	if err != nil {
 		return nil, err
 	}
-	if !receipt.Replayed {
+	if !receipt.Replayed && !receipt.ValidateOnly {
 		m.record(ctx, "a dead letter was discarded", "transaction_id", in.ID, "reason", in.Body.Reason)
 	}
 	return m.decision(ctx, in.Write, d, receipt), nil
@@ -82,21 +82,21 @@ func (m *Module) discardOne(ctx context.Context, in *discardInput) (*decisionOut
 // writeRequest is a request as the Writer knows it.
 func writeRequest(ctx context.Context, in api.Write) txn.Request {
 	r := in.Request(ctx)
-	return txn.Request{Operation: r.Operation, Actor: r.Actor, UserID: r.UserID, Key: r.Key, Digest: r.Digest}
+	return txn.Request{Operation: r.Operation, Actor: r.Actor, UserID: r.UserID, Key: r.Key, Digest: r.Digest, ValidateOnly: r.ValidateOnly}
 }
 
 // decision answers with a decision, after the wait that the client wants.
 func (m *Module) decision(ctx context.Context, in api.Write, d DeadLetterDecision, receipt txn.Receipt) *decisionOutput {
 	if in.Wait() > 0 && receipt.TransactionID != uuid.Nil {
 		receipt = m.config.Writer.Wait(ctx, receipt, in.Wait())
-		d.Sync = receipt.Sync
+		d.Sync = receipt.Sync.Shown()
 	}
 	out := &decisionOutput{Body: d}
 	switch {
 	case receipt.TransactionID != uuid.Nil:
 		out.TransactionID = receipt.TransactionID.String()
 		out.SetReplayed(receipt.Replayed)
-	case d.Sync.TransactionID != nil: // decided before, by another request
+	case d.Sync != nil && d.Sync.TransactionID != nil: // decided before, by another request
 		out.TransactionID = d.Sync.TransactionID.String()
 	}
 	return out

@@ -96,7 +96,7 @@ func (m *Module) registerTransactions(r *api.Router) {
 	}, m.getBuffered)
 	repeat := "The `Idempotency-Key` is kept in the site's Redis for 30 days and counts at this site only; it is lost with that Redis. Refusals are not kept."
 	api.Register(r, api.Op{
-		ID: "retry-transaction", Method: http.MethodPost, Path: "/buffer/transactions/{id}/retry", Permission: "manage:buffer", Tags: tags, Status: http.StatusAccepted,
+		ID: "retry-transaction", NoValidateOnly: true, Method: http.MethodPost, Path: "/buffer/transactions/{id}/retry", Permission: "manage:buffer", Tags: tags, Status: http.StatusAccepted,
 		Summary:     "Try a dead letter again, with all it blocks",
 		Description: "They go back into the buffer in their old order, without any check against the replica. What is no dead letter is left alone. " + repeat,
 		Problems:    []*problem.Kind{NoBufferHere},
@@ -109,17 +109,17 @@ func (m *Module) registerTransactions(r *api.Router) {
 		Problems: []*problem.Kind{NoBufferHere, NotADeadLetter, problem.NotFound},
 	}, m.discardOne)
 	api.Register(r, api.Op{
-		ID: "retry-all-transactions", Method: http.MethodPost, Path: "/buffer/retry", Permission: "manage:buffer", Tags: tags, Status: http.StatusAccepted,
+		ID: "retry-all-transactions", NoValidateOnly: true, Method: http.MethodPost, Path: "/buffer/retry", Permission: "manage:buffer", Tags: tags, Status: http.StatusAccepted,
 		Summary: "Try all dead letters again", Description: repeat, Problems: []*problem.Kind{NoBufferHere},
 	}, m.retryAll)
 	api.Register(r, api.Op{
-		ID: "pause-buffer", Method: http.MethodPost, Path: "/buffer/pause", Permission: "manage:buffer", Tags: tags,
+		ID: "pause-buffer", NoValidateOnly: true, Method: http.MethodPost, Path: "/buffer/pause", Permission: "manage:buffer", Tags: tags,
 		Summary: "Stop draining", Description: "Accepting goes on. It holds for all processes of the site and survives restarts. " + repeat, Problems: []*problem.Kind{NoBufferHere},
 	}, func(ctx context.Context, in *writeInput) (*drainingOutput, error) {
 		return m.setPaused(ctx, in.Write, true)
 	})
 	api.Register(r, api.Op{
-		ID: "resume-buffer", Method: http.MethodPost, Path: "/buffer/resume", Permission: "manage:buffer", Tags: tags,
+		ID: "resume-buffer", NoValidateOnly: true, Method: http.MethodPost, Path: "/buffer/resume", Permission: "manage:buffer", Tags: tags,
 		Summary: "Go on draining", Description: repeat, Problems: []*problem.Kind{NoBufferHere},
 	}, func(ctx context.Context, in *writeInput) (*drainingOutput, error) {
 		return m.setPaused(ctx, in.Write, false)

@@ -188,7 +188,7 @@ func (m *Module) showExecution(f *found[db.GetExecutedObsUnitRow], id uuid.UUID,
 			return record, err
 		}
 	}
-	record.ID, record.Sync = id, &sync
+	record.ID, record.Sync = id, sync.Shown()
 	return record, nil
 }
 

@@ -2,9 +2,11 @@ package observations_test
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -252,8 +254,8 @@ func dumpKey(t *testing.T, client *rdb.Client, key string) goldenKey {
 	case "hash":
 		var all map[string]string
 		all, err = client.HGetAll(ctx, key).Result()
-		for field, value := range all {
-			k.Values = append(k.Values, field, value)
+		for _, field := range slices.Sorted(maps.Keys(all)) {
+			k.Values = append(k.Values, field, all[field])
 		}
 	case "zset":
 		members, read := client.ZRangeWithScores(ctx, key, 0, -1).Result()
@@ -266,8 +268,8 @@ func dumpKey(t *testing.T, client *rdb.Client, key string) goldenKey {
 		err = read
 		for _, e := range entries {
 			words := []string{e.ID}
-			for name, value := range e.Values {
-				words = append(words, name, value.(string))
+			for _, name := range slices.Sorted(maps.Keys(e.Values)) {
+				words = append(words, name, e.Values[name].(string))
 			}
 			k.Entries = append(k.Entries, words)
 		}

@@ -126,8 +126,7 @@ func (m *Module) createFiles(ctx context.Context, in *createFilesInput) (*filesO
 	if err != nil {
 		return nil, err
 	}
-	sync := receipt.Sync
-	out := &filesOutput{Written: written(receipt), Body: RawDataFileBulkResult{IDs: make([]uuid.UUID, 0, len(in.Body)), Sync: &sync}}
+	out := &filesOutput{Written: written(receipt), Body: RawDataFileBulkResult{IDs: make([]uuid.UUID, 0, len(in.Body)), Sync: receipt.Sync.Shown()}}
 	for _, c := range receipt.Changes {
 		if c.Table == tableFile && c.Op == pending.OpCreate {
 			out.Body.IDs = append(out.Body.IDs, c.ID)

@@ -432,6 +432,6 @@ func showPackage(f *found[db.RawDataPackage], id uuid.UUID, sync pending.Sync) (
 			return record, err
 		}
 	}
-	record.ID, record.Sync = id, &sync
+	record.ID, record.Sync = id, sync.Shown()
 	return record, nil
 }

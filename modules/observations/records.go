@@ -124,7 +124,7 @@ func executionOf(r *db.GetExecutedObsUnitRow, sync pending.Sync) ExecutedObsUnit
 		Status: (*string)(&r.Status), StartTime: &r.StartTime, EndTime: r.EndTime,
 		MeanAzimuthDeg: r.MeanAzimuthDeg, MeanElevationDeg: r.MeanElevationDeg, PwvMm: r.PwvMm,
 		Conditions: r.Conditions, Comment: &r.Comment, RecordedBy: r.RecordedBy, OriginSiteID: &r.OriginSiteID, Site: r.Site,
-		Version: &r.Version, CreatedAt: &r.CreatedAt, UpdatedAt: &r.UpdatedAt, Sync: &sync,
+		Version: &r.Version, CreatedAt: &r.CreatedAt, UpdatedAt: &r.UpdatedAt, Sync: sync.Shown(),
 	}
 }
 
@@ -134,7 +134,7 @@ func fileOf(r *db.RawDataFile, sync pending.Sync) RawDataFile {
 		ID: r.ID, ExecutedObsUnitID: r.ExecutedObsUnitID, InstrumentModuleID: r.InstrumentModuleID, RawDataPackageID: r.RawDataPackageID,
 		Name: r.Name, RelativePath: r.RelativePath, FileType: r.FileType, SizeBytes: r.SizeBytes,
 		ChecksumAlgorithm: r.ChecksumAlgorithm, Checksum: r.Checksum, StartTime: r.StartTime, EndTime: r.EndTime,
-		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, Sync: &sync,
+		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, Sync: sync.Shown(),
 	}
 }
 
@@ -142,7 +142,7 @@ func fileOf(r *db.RawDataFile, sync pending.Sync) RawDataFile {
 func copyOf(r *db.PhysicalCopy, sync pending.Sync) FileCopy {
 	return FileCopy{
 		ID: r.ID, DataLocationID: r.DataLocationID, Path: r.Path, Status: string(r.Status), SizeBytes: r.SizeBytes,
-		Checksum: r.Checksum, VerifiedAt: r.VerifiedAt, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, Sync: &sync,
+		Checksum: r.Checksum, VerifiedAt: r.VerifiedAt, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, Sync: sync.Shown(),
 	}
 }
 
@@ -153,7 +153,7 @@ func packageOf(r *db.RawDataPackage, sync pending.Sync) RawDataPackage {
 		Name: &r.Name, RelativePath: &r.RelativePath, SizeBytes: r.SizeBytes, FileCount: &r.FileCount,
 		ChecksumAlgorithm: r.ChecksumAlgorithm, Checksum: r.Checksum, Status: (*string)(&r.Status), State: (*string)(&r.State),
 		DataTransferPackageID: r.DataTransferPackageID, RetryCount: &r.RetryCount, FailureMessage: r.FailureMessage,
-		Version: &r.Version, CreatedAt: &r.CreatedAt, UpdatedAt: &r.UpdatedAt, Sync: &sync,
+		Version: &r.Version, CreatedAt: &r.CreatedAt, UpdatedAt: &r.UpdatedAt, Sync: sync.Shown(),
 	}
 }
 

@@ -261,6 +261,14 @@ func (a *answer) want(status int) object {
 	return o
 }
 
+// read decodes an answer with status 200.
+func (a *answer) read(into any) {
+	a.t.Helper()
+	if err := json.Unmarshal(a.body, into); err != nil || a.status != http.StatusOK {
+		a.t.Fatalf("%s: got status %d: %v: %.2000s", a.what, a.status, err, a.body)
+	}
+}
+
 // wantProblem fails the test unless the answer is this problem, naming these
 // locations among its errors.
 func (a *answer) wantProblem(status int, code string, locations ...string) object {

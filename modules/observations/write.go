@@ -20,7 +20,7 @@ func (m *Module) write(ctx context.Context, in api.Write, build func(ctx context
 // request is what the transaction of a write has to know of it.
 func request(ctx context.Context, in api.Write) txn.Request {
 	r := in.Request(ctx)
-	return txn.Request{Operation: r.Operation, Actor: r.Actor, UserID: r.UserID, Key: r.Key, Digest: r.Digest}
+	return txn.Request{Operation: r.Operation, Actor: r.Actor, UserID: r.UserID, Key: r.Key, Digest: r.Digest, ValidateOnly: r.ValidateOnly}
 }
 
 func (m *Module) carryOut(ctx context.Context, in api.Write, request txn.Request, build func(ctx context.Context, tx *txn.Builder) error) (txn.Receipt, error) {
@@ -36,6 +36,9 @@ func (m *Module) carryOut(ctx context.Context, in api.Write, request txn.Request
 
 // written are the headers of an answer to a write.
 func written(receipt txn.Receipt) api.Written {
+	if receipt.ValidateOnly {
+		return api.Written{}
+	}
 	w := api.Written{TransactionID: receipt.TransactionID.String(), CommitLSN: receipt.CommitLSN}
 	w.SetReplayed(receipt.Replayed)
 	return w

@@ -133,7 +133,7 @@ func (c *checker) operation(at, method string, o map[string]any, kinds map[strin
 	for _, p := range list(o["parameters"]) {
 		c.parameter(at, c.resolve(p), kinds)
 	}
-	success := 0
+	success := map[string]bool{}
 	same := map[any]bool{}
 	for status, response := range c.object(o, "responses") {
 		if strings.HasPrefix(status, "2") {
@@ -146,7 +146,7 @@ func (c *checker) operation(at, method string, o map[string]any, kinds map[strin
 			schema := c.object(content, "schema")
 			switch {
 			case strings.HasPrefix(status, "2"):
-				success++
+				success[fmt.Sprint(schema)] = true
 				c.responses = append(c.responses, schema)
 			case status == "503" && media == jsonType && same[schema["$ref"]]: // Op.SameBody
 			case media != "application/problem+json" || schema["$ref"] != schemaPrefix+"Problem":
@@ -159,8 +159,8 @@ func (c *checker) operation(at, method string, o map[string]any, kinds map[strin
 			}
 		}
 	}
-	if success > 1 {
-		c.add("%s: has %d schemas of success", at, success)
+	if len(success) > 1 {
+		c.add("%s: has %d schemas of success", at, len(success))
 	}
 	for media, content := range c.object(o, "requestBody", "content") {
 		if media != ndjsonType {

@@ -34,6 +34,9 @@ func (r *Router) describe(rt *route) {
 	if rt.op.Filters != nil {
 		op.Parameters = append(op.Parameters, rt.op.Filters.document()...)
 	}
+	if rt.op.NoValidateOnly || rt.op.Method == http.MethodDelete {
+		op.Parameters = slices.DeleteFunc(op.Parameters, func(p *huma.Param) bool { return p.Name == validateOnly })
+	}
 	rt.headers = map[string]bool{}
 	hasPath, hasMatch := false, false
 	for _, p := range op.Parameters {
@@ -93,6 +96,11 @@ func (r *Router) describe(rt *route) {
 		success := *op.Responses[successOf(op)]
 		success.Description = http.StatusText(status)
 		op.Responses[strconv.Itoa(status)] = &success
+	}
+	if success := successOf(op); rt.query[validateOnly] && success != "200" {
+		dry := *op.Responses[success]
+		dry.Description = "With validate_only: as it would be."
+		op.Responses["200"] = &dry
 	}
 	if len(rt.op.Problems) > 0 {
 		var codes []string

@@ -49,6 +49,9 @@ func (r *Router) enter(rt *route) func(huma.Context, func(huma.Context)) {
 		}
 		// An Accept that names nothing the operation has gets what it has.
 		req.Header["Accept"] = []string{"application/json"}
+		if rt.query[validateOnly] {
+			ctx = answering{ctx, st}
+		}
 		if rt.op.Stream {
 			next(ctx)
 			return

@@ -54,6 +54,9 @@ type Op struct {
 	// NoIdempotency lets a write do without an Idempotency-Key: logins and the
 	// like, which write nothing that a repeat could double.
 	NoIdempotency bool
+	// NoValidateOnly refuses validate_only as it does any unknown parameter: for
+	// commands, which change no record that a dry run could show.
+	NoValidateOnly bool
 }
 
 var (

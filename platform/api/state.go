@@ -23,6 +23,8 @@ type state struct {
 	count     int
 	values    Values
 	request   *http.Request
+
+	validateOnly bool // nothing is written
 }
 
 type fault struct {

@@ -17,6 +17,7 @@ import (
 type Write struct {
 	IdempotencyKey string `header:"Idempotency-Key" minLength:"1" maxLength:"255" pattern:"^[!-~]+$" doc:"Makes the request safe to repeat: the same key, route and body of the same actor give the first answer again. 1 to 255 visible characters, valid for at least 7 days."`
 	Prefer         string `header:"Prefer" maxLength:"500" doc:"wait=N waits up to N seconds, at most 60, until the write has been applied and replicated; when the time is up the answer tells the state reached." example:"wait=10"`
+	ValidateOnly   bool   `query:"validate_only" doc:"A dry run: true makes all checks, writes nothing, ignores the Idempotency-Key and answers 200 with the record as it would be, its sync null. Ids and times that the server makes are others when it is written. With nothing to check against it is 503."`
 
 	wait time.Duration
 }
@@ -28,11 +29,13 @@ type WriteRequest struct {
 	UserID    *int64
 	Key       string // Idempotency-Key, or ""
 	Digest    []byte // of method, path and body
+	// ValidateOnly asks for the checks alone: nothing is to be written.
+	ValidateOnly bool
 }
 
 // Request returns what the transaction has to know of the request in ctx.
 func (w Write) Request(ctx context.Context) WriteRequest {
-	request := WriteRequest{Key: w.IdempotencyKey}
+	request := WriteRequest{Key: w.IdempotencyKey, ValidateOnly: w.ValidateOnly}
 	st := stateOf(ctx)
 	if st == nil {
 		return request
@@ -67,6 +70,9 @@ func (w *Write) Resolve(ctx huma.Context) []error {
 		errs = append(errs, fieldError("header.Prefer", w.Prefer, "wait must be a number of seconds"))
 	}
 	w.wait = wait
+	if st := stateOf(ctx.Context()); st != nil {
+		st.validateOnly = w.ValidateOnly
+	}
 	return errs
 }
 

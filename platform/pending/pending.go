@@ -215,6 +215,14 @@ type Sync struct {
 	TransactionID *uuid.UUID `json:"transaction_id"`
 }
 
+// Shown is the sync of a record: null when it has no state, since nothing was written.
+func (s Sync) Shown() *Sync {
+	if s.State == "" {
+		return nil
+	}
+	return &s
+}
+
 // Attempt is one failed try of a transaction.
 type Attempt struct {
 	At      time.Time       `json:"at"`

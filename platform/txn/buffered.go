@@ -68,7 +68,11 @@ const acceptTries = 16
 // attempt is what makes it fail now.
 func (w *Buffered) Write(ctx context.Context, req Request, build func(ctx context.Context, tx *Builder) error) (Receipt, error) {
 	first := &Builder{id: newID(), now: newNow(w.config.Clock), siteID: w.config.SiteID, userID: req.UserID}
-	fresh := w.config.Direct != nil // whether nothing is pending must not be guessed
+	if req.ValidateOnly {
+		req.Key = ""
+	}
+	// Whether nothing is pending must not be guessed, and no script looks over a dry run.
+	fresh := w.config.Direct != nil || req.ValidateOnly
 	for range acceptTries {
 		view, err := w.view(ctx, req, fresh)
 		if err != nil {
@@ -90,6 +94,8 @@ func (w *Buffered) Write(ctx context.Context, req Request, build func(ctx contex
 			continue
 		case err != nil:
 			return w.refuse(ctx, req, err)
+		case req.ValidateOnly:
+			return v.draft.dryRun()
 		}
 		if w.config.Direct != nil && len(v.builder.discards) == 0 && bypasses(v.view, v.draft.changes) {
 			return w.config.Direct.commit(ctx, req, v.draft)
@@ -267,8 +273,8 @@ func (w *Buffered) reached(r Receipt, view pending.View) Receipt {
 // Wait implements Writer: it waits until the transaction is replicated, failed,
 // blocked or discarded. The state applied is passed on only when time is up.
 func (w *Buffered) Wait(ctx context.Context, receipt Receipt, timeout time.Duration) Receipt {
-	if receipt.CommitLSN != "" {
-		return receipt // written at main directly
+	if receipt.CommitLSN != "" || receipt.ValidateOnly {
+		return receipt // written at main directly, or not at all
 	}
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()

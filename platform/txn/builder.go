@@ -150,6 +150,14 @@ type draft struct {
 	changes []pending.Change
 }
 
+// dryRun is the receipt of what is only validated.
+func (d draft) dryRun() (Receipt, error) {
+	if !d.builder.Checked() {
+		return Receipt{}, problem.ReplicaUnreachable.New("a dry run is nothing but checks, and they need the site's replica, which cannot be read now")
+	}
+	return Receipt{ValidateOnly: true, Changes: d.changes, Checked: true}, nil
+}
+
 // finish encodes the steps and folds them to changes.
 func (b *Builder) finish(catalog *Catalog) (draft, error) {
 	d := draft{builder: b}

@@ -65,6 +65,9 @@ const commitPatience = 15 * time.Second
 // Write implements Writer.
 func (d *Direct) Write(ctx context.Context, req Request, build func(ctx context.Context, tx *Builder) error) (Receipt, error) {
 	b := &Builder{id: newID(), now: newNow(d.config.Clock), siteID: d.config.SiteID, userID: req.UserID}
+	if req.ValidateOnly {
+		req.Key = ""
+	}
 	var replay *Receipt
 	validating, validated := span(ctx, d.config.Tracer, "validate")
 	err := d.config.Reader.Read(validating, func(ctx context.Context, s *pending.Snapshot) error {
@@ -89,6 +92,9 @@ func (d *Direct) Write(ctx context.Context, req Request, build func(ctx context.
 	draft, err := b.finish(d.config.Catalog)
 	if err != nil {
 		return Receipt{}, err
+	}
+	if req.ValidateOnly {
+		return draft.dryRun()
 	}
 	applying, applied := span(ctx, d.config.Tracer, "apply")
 	receipt, err := d.commit(applying, req, draft)

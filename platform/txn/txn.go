@@ -109,11 +109,17 @@ type Request struct {
 	// some milliseconds old then does as well, and is cheaper to have. Rows that
 	// the steps touch or refer to are guarded in any case.
 	Apart bool
+	// ValidateOnly makes a dry run of it: every check on what is true by now, and
+	// nothing is written. The key is not looked at: it is no attempt.
+	ValidateOnly bool
 }
 
 // Receipt says what became of a transaction.
 type Receipt struct {
 	TransactionID uuid.UUID
+	// ValidateOnly says that nothing was written: Changes are what would be. It has no
+	// TransactionID, no State and no Sync.
+	ValidateOnly bool
 	// State is buffered or blocked at a secondary site, applied at main; of a
 	// replay and after Wait whatever it has become by then.
 	State pending.State
@@ -141,7 +147,8 @@ type Writer interface {
 	// have changed meanwhile; it must be free of side effects, and a value it hands
 	// out through a variable is that of its last run. An error of build is
 	// returned as it is. With an idempotency key that was used before, nothing is
-	// written and the receipt of the first attempt is returned.
+	// written and the receipt of the first attempt is returned. A dry run ends with the
+	// checks; one that could not make them is replica-unreachable.
 	//
 	// Errors are *problem.Problem where the client can understand them: those of
 	// build; idempotency-key-reused; buffer-full and pending-unavailable at a
