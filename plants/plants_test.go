@@ -27,6 +27,7 @@ var plants = []plant{
 	{"half of the catch-ups skipped", "platform/pending/reader.go", "\tview, err = r.store.CatchUp(ctx)\n", "\tif view = r.store.Current(); time.Now().UnixNano()&1 == 0 {\n\t\tview, err = r.store.CatchUp(ctx)\n\t}\n", "EveryAnswer", true},
 	{"nothing is replaced", "platform/pending/narrow.go", "if !r.moved && !never && (!r.created || r.clientID || r.createSeq <= n.lastSeq) {", "if _ = never; false {", "EveryAnswer", true},
 	{"snapshot before view", "platform/pending/reader.go", "\tif s.Batch < view.Swept {\n\t\treturn true, nil\n\t}\n", "\ttime.Sleep(10 * time.Millisecond)\n\tif r.store != nil {\n\t\tif view, err = r.store.CatchUp(ctx); err != nil {\n\t\t\treturn false, err\n\t\t}\n\t}\n", "EveryAnswer", true},
+	{"a snapshot ahead of its view is mixed with it", "platform/pending/reader.go", "if r.store != nil && !without && s.LastSeq > view.LastSeq {", "if false {", "SnapshotAhead", false},
 	{"creates missing from replaced", "platform/pending/narrow.go", "(!r.created || r.clientID || r.createSeq <= n.lastSeq)", "!r.created", "EveryAnswer|Narrowing", false},
 	{"updates missing from replaced", "platform/pending/narrow.go", "(!r.created || r.clientID || r.createSeq <= n.lastSeq)", "(r.created && (r.clientID || r.createSeq <= n.lastSeq))", "EveryAnswer|Narrowing", false},
 	{"a full walk without a bound", "platform/pending/narrow.go", "\tif stopped != nil {", "\tif false {", "Narrowing", false},

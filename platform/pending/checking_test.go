@@ -12,7 +12,10 @@ import (
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
 )
 
-// numbers is a question of two rows' worth of nothing in particular.
+// patient are limits that a busy machine keeps.
+var patient = Limits{Accept: time.Minute, Check: time.Minute}
+
+// one is a question of two rows' worth of nothing in particular.
 func one(answer func(n int64) error) *Question {
 	return &Question{SQL: "SELECT n FROM generate_series(1, 3) AS n WHERE n = $1::text::integer", Values: [][]byte{[]byte("2")}, Answer: func(row pgx.Row) error {
 		var n int64
@@ -26,7 +29,7 @@ func one(answer func(n int64) error) *Question {
 func TestCheckAsksTheQuestionWithTheFirstQuery(t *testing.T) {
 	t.Parallel()
 	pool := sandboxtest.New(t).Primary(t)
-	r := NewReader(pool, nil, "observatory", Limits{})
+	r := NewReader(pool, nil, "observatory", patient)
 	asked := 0
 	question := one(func(n int64) error { asked++; return nil })
 	must(t, r.Check(t.Context(), View{}, question, func(ctx context.Context, s *Snapshot) error {
@@ -66,7 +69,7 @@ func TestCheckAsksTheQuestionWithTheFirstQuery(t *testing.T) {
 
 func TestCheckEndsWithTheAnswer(t *testing.T) {
 	t.Parallel()
-	r := NewReader(sandboxtest.New(t).Primary(t), nil, "observatory", Limits{})
+	r := NewReader(sandboxtest.New(t).Primary(t), nil, "observatory", patient)
 	known := errors.New("known")
 	question := one(func(int64) error { return known })
 	for name, fn := range map[string]func(context.Context, *Snapshot) error{
@@ -90,7 +93,7 @@ func TestCheckEndsWithTheAnswer(t *testing.T) {
 func TestCheckSurvivesAFailedQuery(t *testing.T) {
 	t.Parallel()
 	pool := sandboxtest.New(t).Primary(t)
-	r := NewReader(pool, nil, "observatory", Limits{})
+	r := NewReader(pool, nil, "observatory", patient)
 	err := r.Check(t.Context(), View{}, nil, func(ctx context.Context, s *Snapshot) error {
 		var n int
 		return s.DB.QueryRow(ctx, "SELECT 1 / $1::integer", 0).Scan(&n)

@@ -247,6 +247,18 @@ func (r *Reader) snapshot(ctx context.Context, view View, without bool, fn func(
 	if s.Batch < view.Swept {
 		return true, nil
 	}
+	if r.store != nil && !without && s.LastSeq > view.LastSeq {
+		// The snapshot has writes that the view has not heard of. Together they would
+		// show one row as such a write left it and another, of an earlier write, as the
+		// view still knows it. A view taken after the snapshot is as good as one before
+		// it while nothing was dropped that the snapshot lacks.
+		if view, without, err = r.catchUp(ctx); err != nil {
+			return false, err
+		}
+		if s.Batch < view.Swept {
+			return true, nil
+		}
+	}
 	s.View, s.OverlayUnavailable = view, without
 	if err = fn(ctx, s); err != nil && lost(err) {
 		return false, r.failed(ctx, "reading the replica", err, false)

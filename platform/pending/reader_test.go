@@ -3,6 +3,7 @@ package pending
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -89,6 +90,36 @@ func TestReadWaitsForAReplicaThatIsBehind(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	must(t, <-done)
+}
+
+// A reader that was held up between view and snapshot must not answer with both:
+// the snapshot may have writes that were accepted after the view.
+func TestSnapshotAheadOfItsViewGetsANewerOne(t *testing.T) {
+	t.Parallel()
+	pair := sandboxtest.New(t)
+	s := openStore(t, newRedis(t))
+	old := s.Current()
+	later := accept(t, s, execution(newID()))
+	pair.Exec(t, fmt.Sprintf(`INSERT INTO site_status (site, batch, last_seq) VALUES ('observatory', 5, %d)
+		ON CONFLICT (site) DO UPDATE SET batch = excluded.batch, last_seq = excluded.last_seq`, later.Seq))
+	r := NewReader(pair.Primary(t), s, "observatory", Limits{Read: time.Minute})
+	if behind, err := r.snapshot(t.Context(), old, false, func(_ context.Context, s *Snapshot) error {
+		if s.View.LastSeq < s.LastSeq {
+			t.Errorf("the view ends at %d, and the snapshot at %d", s.View.LastSeq, s.LastSeq)
+		}
+		return nil
+	}); behind || err != nil {
+		t.Fatal(behind, err)
+	}
+	// What was dropped from the newer view must be in the snapshot.
+	se := session(t, s)
+	settle(t, se, 10, later.Seq)
+	if _, err := s.MarkReplicated(t.Context(), se.Load, 10); err != nil {
+		t.Fatal(err)
+	}
+	if behind, err := r.snapshot(t.Context(), old, false, nothing); !behind || err != nil {
+		t.Errorf("a snapshot that lacks what the newer view has dropped: behind %t, %v", behind, err)
+	}
 }
 
 func TestReadWithoutRedis(t *testing.T) {
