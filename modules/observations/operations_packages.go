@@ -203,7 +203,12 @@ func (m *Module) getPackage(ctx context.Context, in *getPackageInput) (*packageD
 		if out.Body.Metadata, err = getMetadata(ctx, s, row.ID); err != nil {
 			return err
 		}
-		overlay := s.All(tableFile, pending.Page{Path: "raw_data_package_id", Parent: row.ID})
+		// Walked by the execution, which a file never changes: by the package every
+		// file that a pending write links anywhere would be looked at.
+		overlay := s.All(tableFile, pending.Page{
+			Path: "executed_obs_unit_id", Parent: row.ExecutedObsUnitID,
+			Filters: []pending.Filter{{Column: "raw_data_package_id", Op: "in", Values: []any{row.ID}}},
+		})
 		out.Body.Files, err = listFiles(ctx, s, overlay, db.ListRawDataFilesParams{RawDataPackageID: []uuid.UUID{row.ID}, PageSize: packageFiles})
 		return err
 	})
