@@ -174,7 +174,7 @@ func stateOf(f *found[db.GetExecutedObsUnitRow]) (status string, start *time.Tim
 // executionVersion is what If-Match compares: the record without its sync.
 func executionVersion(f *found[db.GetExecutedObsUnitRow]) string {
 	record := executionOf(&f.row, pending.Sync{})
-	return executionETag(record, record)
+	return executionETag(record, nil)
 }
 
 // showExecution is the record of what is known of an execution.

@@ -163,7 +163,7 @@ func (m *Module) start(ctx context.Context, in *startInput) (*startOutput, error
 		return nil, err
 	}
 	out.Location = "/executed_obs_units/" + out.Body.ID.String()
-	out.ETag = executionETag(out.Body, out.Body)
+	out.ETag = executionETag(out.Body, nil)
 	return out, nil
 }
 
@@ -203,7 +203,7 @@ func (m *Module) changedExecution(ctx context.Context, f *found[db.GetExecutedOb
 		return nil, err
 	}
 	return &executionOutput{
-		Versioned: api.Versioned{ETag: executionETag(record, record)},
+		Versioned: api.Versioned{ETag: executionETag(record, nil)},
 		Written:   written(receipt),
 		Body:      record,
 	}, nil
@@ -228,10 +228,16 @@ func (m *Module) afterExecution(ctx context.Context, f *found[db.GetExecutedObsU
 
 // executionETag is the version of an execution. Only its own columns guard a
 // change; free JSON counts by its meaning, for jsonb writes it in its own way.
-func executionETag(own ExecutedObsUnit, whole any) string {
+// parts is what the answer has besides the record, nil for nothing.
+func executionETag(own ExecutedObsUnit, parts any) string {
+	rest := struct {
+		Sync  *pending.Sync
+		Site  *string
+		Parts any
+	}{own.Sync, own.Site, parts}
 	own.Sync, own.Site = nil, nil
 	own.Conditions = canonical(own.Conditions)
-	return api.ETag(own, whole)
+	return api.ETag(own, rest)
 }
 
 func (m *Module) listExecutions(ctx context.Context, in *listExecutionsInput) (*api.PageOutput[ExecutedObsUnit], error) {

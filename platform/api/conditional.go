@@ -14,20 +14,30 @@ import (
 )
 
 // ETag returns the strong version of a record: a digest of its own columns and one
-// of the whole answer, sync included. A writer compares the first, so that a record
-// that has merely replicated can still be edited; a reader compares both.
-func ETag(own, whole any) string {
-	return `"` + digestOf(own) + "." + digestOf(whole) + `"`
+// of the whole answer, which is them and rest: sync and what belongs to the record. A
+// writer compares the first, so that a record that has merely replicated can still be
+// edited; a reader compares both.
+func ETag(own, rest any) string {
+	columns := jsonOf(own)
+	tag := append(make([]byte, 0, 40), '"')
+	tag = appendDigest(tag, columns)
+	tag = append(tag, '.')
+	tag = appendDigest(tag, append(columns, jsonOf(rest)...))
+	return string(append(tag, '"'))
 }
 
-func digestOf(v any) string {
+func jsonOf(v any) []byte {
 	encoded, err := json.Marshal(v)
 	if err != nil {
 		// Records are made of JSON types; anything else is a bug of their module.
 		panic(fmt.Sprintf("api: a record has no JSON form: %v", err))
 	}
-	sum := sha256.Sum256(encoded)
-	return base64.RawURLEncoding.EncodeToString(sum[:12])
+	return encoded
+}
+
+func appendDigest(b, data []byte) []byte {
+	sum := sha256.Sum256(data)
+	return base64.RawURLEncoding.AppendEncode(b, sum[:12])
 }
 
 // Versioned is the header of an answer with one record; outputs embed it.

@@ -25,8 +25,7 @@ func CheckJSON(data []byte, fault func(location, message string)) error {
 }
 
 func checkJSON(data []byte, fault func(location string, value any, message string)) error {
-	s := scanner{data: data, fault: fault}
-	s.path = append(s.path, "body"...)
+	s := scanner{data: data, fault: fault, path: append(make([]byte, 0, 64), "body"...)}
 	s.space()
 	if err := s.value(0); err != nil {
 		return err
@@ -136,7 +135,7 @@ func (s *scanner) object(depth int) error {
 		return nil
 	}
 	length := len(s.path)
-	var few [8]string
+	var few [8][]byte
 	members := memberSet{few: few[:0]}
 	for {
 		s.space()
@@ -148,7 +147,7 @@ func (s *scanner) object(depth int) error {
 			return err
 		}
 		s.path = append(append(s.path, '.'), name...)
-		if message := CheckText(name); message != "" {
+		if message := CheckText(string(name)); message != "" {
 			s.note(nil, "the member's name "+message)
 		}
 		if !members.add(name) {
@@ -182,29 +181,29 @@ func (s *scanner) object(depth int) error {
 
 // memberSet finds doubles without a map while an object is small.
 type memberSet struct {
-	few  []string
+	few  [][]byte
 	many map[string]struct{}
 }
 
-func (m *memberSet) add(name string) bool {
+func (m *memberSet) add(name []byte) bool {
 	if m.many != nil {
-		if _, double := m.many[name]; double {
+		if _, double := m.many[string(name)]; double {
 			return false
 		}
-		m.many[name] = struct{}{}
+		m.many[string(name)] = struct{}{}
 		return true
 	}
 	for _, known := range m.few {
-		if known == name {
+		if bytes.Equal(known, name) {
 			return false
 		}
 	}
 	if len(m.few) == cap(m.few) {
 		m.many = make(map[string]struct{}, 4*len(m.few))
 		for _, known := range m.few {
-			m.many[known] = struct{}{}
+			m.many[string(known)] = struct{}{}
 		}
-		m.many[name] = struct{}{}
+		m.many[string(name)] = struct{}{}
 		return true
 	}
 	m.few = append(m.few, name)
@@ -213,13 +212,13 @@ func (m *memberSet) add(name string) bool {
 
 // text reads a string. A value's faults are noted here; a name is returned decoded
 // and judged by the caller, when it is part of the path.
-func (s *scanner) text(isValue bool) (string, error) {
+func (s *scanner) text(isValue bool) ([]byte, error) {
 	begin := s.pos
 	s.pos++
 	escaped, surrogate, nul := false, false, false
 	for {
 		if s.pos >= len(s.data) {
-			return "", errors.New("a string does not end")
+			return nil, errors.New("a string does not end")
 		}
 		c := s.data[s.pos]
 		switch {
@@ -235,28 +234,28 @@ func (s *scanner) text(isValue bool) (string, error) {
 				case surrogate:
 					s.note(string(raw[1:len(raw)-1]), "has half of a surrogate pair")
 				}
-				return "", nil
+				return nil, nil
 			}
 			if surrogate {
 				s.note(nil, "a member's name has half of a surrogate pair")
 			}
 			if !escaped {
-				return string(raw[1 : len(raw)-1]), nil
+				return raw[1 : len(raw)-1], nil
 			}
 			var name string
 			if err := json.Unmarshal(raw, &name); err != nil {
-				return "", errors.New("a member's name cannot be read")
+				return nil, errors.New("a member's name cannot be read")
 			}
-			return name, nil
+			return []byte(name), nil
 		case c < 0x20:
-			return "", fmt.Errorf("a string has a control character at byte %d", s.pos)
+			return nil, fmt.Errorf("a string has a control character at byte %d", s.pos)
 		case c != '\\':
 			s.pos++
 		default:
 			escaped = true
 			r, size, err := s.escape()
 			if err != nil {
-				return "", err
+				return nil, err
 			}
 			s.pos += size
 			switch {
