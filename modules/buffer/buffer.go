@@ -260,41 +260,26 @@ func (m *Module) WaitForReplay(ctx context.Context, position lsn.Position) error
 }
 
 // Replayed waits until what this site reads has come to a position,
-// `<timeline>:<X/Y>`, for reads with X-Min-LSN. One on another timeline is
+// `<timeline>:<X/Y>`, for reads with X-Min-LSN, and returns the context to read
+// with: a snapshot that shows less is not used. A position on another timeline is
 // timeline-changed: the same number means other contents there.
-func (m *Module) Replayed(ctx context.Context, position string) error {
+func (m *Module) Replayed(ctx context.Context, position string, until time.Time) (context.Context, error) {
 	at, err := lsn.ParsePosition(position)
 	if err != nil {
-		return problem.Invalid.Field("header.X-Min-LSN", position, "must be <timeline>:<X/Y>, as X-Commit-LSN gives it")
+		return nil, problem.Invalid.Field("header.X-Min-LSN", position, "must be <timeline>:<X/Y>, as X-Commit-LSN gives it")
 	}
-	if m.tracker != nil {
-		err = m.tracker.Wait(ctx, at)
-		var other *lsn.OtherTimelineError
-		if errors.As(err, &other) {
-			return problem.TimelineChanged.New("this site follows timeline %d, and X-Min-LSN names timeline %d", other.Timeline, at.Timeline)
-		}
-		return err
+	reading := pending.WithMinLSN(ctx, at, until)
+	if m.tracker == nil {
+		// At main a commit shows before its position is known: only a position that was
+		// never given is waited for, by the read itself.
+		return reading, nil
 	}
-	// At main a commit shows before its position is known: only a position that was
-	// never given is waited for, and only its timeline can be wrong.
-	for {
-		var here lsn.Position
-		err := m.config.Reader.Read(ctx, func(_ context.Context, s *pending.Snapshot) (err error) {
-			here, err = lsn.ParsePosition(s.ReplayLSN)
-			return err
-		})
-		switch {
-		case err != nil:
-			return err
-		case here.Timeline != at.Timeline:
-			return problem.TimelineChanged.New("the primary is on timeline %d, and X-Min-LSN names timeline %d", here.Timeline, at.Timeline)
-		case here.LSN >= at.LSN:
-			return nil
-		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	limited, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	err = m.tracker.Wait(limited, at)
+	var other *lsn.OtherTimelineError
+	if errors.As(err, &other) {
+		return nil, problem.TimelineChanged.New("this site follows timeline %d, and X-Min-LSN names timeline %d", other.Timeline, at.Timeline)
 	}
+	return reading, err
 }

@@ -56,9 +56,11 @@ type Options struct {
 	Origins        []string         // of browsers that may call (CORS)
 	TrustedProxies []string         // whose X-Forwarded-For counts: addresses or CIDRs
 	LSNTimeout     time.Duration    // how long a read waits for its X-Min-LSN at most; 0 = 30 s
-	// Replayed waits until the site shows a position, `<timeline>:<X/Y>`; it returns
-	// timeline-changed for one that cannot be compared. nil: X-Min-LSN is refused.
-	Replayed func(ctx context.Context, position string) error
+	// Replayed waits until the site shows a position, `<timeline>:<X/Y>`, for no longer
+	// than until a time; it returns timeline-changed for one that cannot be compared,
+	// and else the context with which the request is read, so that what is read shows
+	// that position too. nil: X-Min-LSN is refused.
+	Replayed func(ctx context.Context, position string, until time.Time) (context.Context, error)
 	Describe map[string]string // tag -> description, for the document
 }
 

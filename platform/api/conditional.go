@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/opsdb/opsdb/platform/problem"
 )
@@ -134,23 +135,26 @@ func (rt *route) minLSN(req *http.Request) string {
 	return req.Header.Get("X-Min-LSN")
 }
 
-// waitForReplay holds a read with X-Min-LSN until the site shows that position.
-func (r *Router) waitForReplay(ctx context.Context, rt *route, st *state) error {
+// waitForReplay holds a read with X-Min-LSN until the site shows that position, and
+// returns the context for the handler.
+func (r *Router) waitForReplay(ctx context.Context, rt *route, st *state) (context.Context, error) {
 	position := rt.minLSN(st.request)
 	if position == "" {
-		return nil
+		return ctx, nil
 	}
 	if r.opts.Replayed == nil {
-		return problem.Invalid.Field("header.X-Min-LSN", position, "this server does not know how far its database has replayed")
+		return ctx, problem.Invalid.Field("header.X-Min-LSN", position, "this server does not know how far its database has replayed")
 	}
-	limited, cancel := context.WithTimeout(ctx, r.opts.LSNTimeout)
-	defer cancel()
-	err := r.opts.Replayed(limited, position)
+	until := time.Now().Add(r.opts.LSNTimeout)
+	reading, err := r.opts.Replayed(ctx, position, until)
 	var known *problem.Problem
-	if err != nil && limited.Err() != nil && ctx.Err() == nil && !errors.As(err, &known) {
-		return problem.NotReplicatedInTime.New("this site had not replayed %s within %s", position, r.opts.LSNTimeout)
+	if err != nil && !time.Now().Before(until) && ctx.Err() == nil && !errors.As(err, &known) {
+		err = problem.NotReplicatedInTime.New("this site had not replayed %s within %s", position, r.opts.LSNTimeout)
 	}
-	return err
+	if err != nil {
+		return ctx, err
+	}
+	return reading, nil
 }
 
 // ReadAt are the headers that tell from where an answer was read; outputs embed it.

@@ -18,9 +18,11 @@ func TestMinLSNIsHandedOnOrRefused(t *testing.T) {
 	answer := func(context.Context) error { return nil }
 	p = newProbe(t, func(o *api.Options) {
 		o.LSNTimeout = 10 * time.Millisecond
-		o.Replayed = func(ctx context.Context, position string) error {
+		o.Replayed = func(ctx context.Context, position string, until time.Time) (context.Context, error) {
 			asked = append(asked, position)
-			return answer(ctx)
+			limited, cancel := context.WithDeadline(ctx, until)
+			defer cancel()
+			return ctx, answer(limited)
 		}
 	})
 	if w := p.do("GET", "/everything", "", "X-Min-LSN", "1:16/B374D848"); w.Code != 200 || len(asked) != 1 || asked[0] != "1:16/B374D848" {

@@ -121,7 +121,8 @@ func Register[I, O any](r *Router, op Op, h func(context.Context, *I) (*O, error
 		if len(st.faults) > 0 {
 			return nil, complete(st, st.refuse(problem.Invalid.New("the request is not valid")))
 		}
-		if err := r.waitForReplay(ctx, route, st); err != nil {
+		ctx, err := r.waitForReplay(ctx, route, st)
+		if err != nil {
 			return nil, r.answerError(ctx, st, err)
 		}
 		out, err := h(ctx, in)

@@ -51,8 +51,8 @@ type Replica struct {
 	// Sent where the primary's log stood when it last said so. Sent is 0 without a
 	// running connection to the primary, or without the right to see it.
 	Replayed, Received, Sent LSN
-	// Timeline is the one the replica follows; 0 when it was not asked.
-	Timeline uint32
+	// Certain is what it surely shows; empty when it was not asked.
+	Certain Standing
 	// LagBytes is how much of the log known to exist is not replayed.
 	LagBytes int64
 	// Lag is how old the newest replayed transaction is, 0 when nothing is known to
@@ -124,18 +124,6 @@ func (t *Tracker) Last() (Replica, error) {
 	return t.last, t.err
 }
 
-// OtherTimelineError says that a position lies on another timeline than the one
-// the replica follows, so that the two cannot be compared.
-type OtherTimelineError struct {
-	Wanted   Position
-	Timeline uint32
-}
-
-// Error implements error.
-func (e *OtherTimelineError) Error() string {
-	return fmt.Sprintf("%s is not on timeline %d, which the replica follows", e.Wanted, e.Timeline)
-}
-
 // waiter is one call of Wait.
 type waiter struct {
 	at    Position
@@ -145,23 +133,21 @@ type waiter struct {
 
 // judge answers the waiter when a look decides: it was begun at the time given.
 func (w *waiter) judge(r Replica, began time.Time) bool {
-	same := w.at.Timeline == 0 || r.Timeline == 0 || w.at.Timeline == r.Timeline
-	switch {
-	case same && r.Replayed >= w.at.LSN:
-		w.woken <- nil
-	case !same && began.After(w.since):
+	there, err := r.Certain.Shows(w.at)
+	if err != nil && !began.After(w.since) {
 		// Only a look from after the question: an older one may not know yet that
 		// the replica follows a new primary.
-		w.woken <- &OtherTimelineError{Wanted: w.at, Timeline: r.Timeline}
-	default:
 		return false
 	}
-	return true
+	if err != nil || there {
+		w.woken <- err
+		return true
+	}
+	return false
 }
 
-// Wait returns as soon as the replica has replayed up to at, an
-// *OtherTimelineError when it follows another timeline, or the context's error. A
-// timeline of 0 is any.
+// Wait returns as soon as the replica surely shows everything up to at, an
+// *OtherTimelineError when it follows another timeline, or the context's error.
 func (t *Tracker) Wait(ctx context.Context, at Position) error {
 	w := &waiter{at: at, since: time.Now(), woken: make(chan error, 1)}
 	t.mu.Lock()
@@ -294,7 +280,7 @@ func (t *Tracker) ask(ctx context.Context) (Replica, error) {
 	if err != nil {
 		return Replica{}, fmt.Errorf("looking at the replica: %w", err)
 	}
-	r := Replica{At: time.Now(), Batch: row.Batch, LastSeq: row.LastSeq, InRecovery: row.InRecovery, Timeline: uint32(row.Timeline)}
+	r := Replica{At: time.Now(), Batch: row.Batch, LastSeq: row.LastSeq, InRecovery: row.InRecovery}
 	for _, part := range []struct {
 		to   *LSN
 		text string
@@ -302,6 +288,9 @@ func (t *Tracker) ask(ctx context.Context) (Replica, error) {
 		if *part.to, err = Parse(part.text); err != nil {
 			return Replica{}, fmt.Errorf("looking at the replica: %w", err)
 		}
+	}
+	if r.Certain, err = standing(row.CertainLsn, row.Timeline, row.Exact); err != nil {
+		return Replica{}, err
 	}
 	t.mu.Lock()
 	known := max(r.Received, r.Sent, t.flushed)

@@ -53,7 +53,7 @@ func TestTrackerConfirmsCommitsAndWakesWaiters(t *testing.T) {
 	tracker.Flushed(at)
 	short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
 	defer cancel()
-	if err := tracker.Wait(short, lsn.Position{LSN: at}); !errors.Is(err, context.DeadlineExceeded) {
+	if err := tracker.Wait(short, lsn.Position{Timeline: 1, LSN: at}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("waiting for what is not replayed: %v", err)
 	}
 	sandboxtest.Eventually(t, 5*time.Second, "the lag to be noticed", func() bool {

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/opsdb/opsdb/platform/lsn"
 	"github.com/opsdb/opsdb/platform/problem"
 )
 
@@ -97,7 +98,21 @@ func (r *Reader) CheckOn(pool *pgxpool.Pool) { r.checks = pool }
 type (
 	overlayOptional struct{}
 	unbuffered      struct{}
+	minLSN          struct{}
 )
+
+// leastLSN is what a read must show at least, and until when it waits for that.
+type leastLSN struct {
+	position lsn.Position
+	until    time.Time
+}
+
+// WithMinLSN is for reads with X-Min-LSN: they use only snapshots that show
+// everything up to that position. Having waited for it once is not enough: the
+// replica may have gone back since.
+func WithMinLSN(ctx context.Context, at lsn.Position, until time.Time) context.Context {
+	return context.WithValue(ctx, minLSN{}, leastLSN{at, until})
+}
 
 // WithOverlayOptional lets reads go on without the pending rows when Redis
 // cannot be reached, for requests with X-Overlay: optional.
@@ -114,24 +129,29 @@ func WithoutBuffer(ctx context.Context) context.Context {
 
 // Read gives fn everything this site has acknowledged before Read was called.
 // The errors, beside fn's own, are pending-unavailable, replica-unreachable and
-// replica-behind.
+// replica-behind; with a position also timeline-changed and not-replicated-in-time.
 func (r *Reader) Read(ctx context.Context, fn func(ctx context.Context, s *Snapshot) error) error {
 	view, without, err := r.catchUp(ctx)
 	if err != nil {
 		return err
 	}
-	var limit <-chan time.Time
+	var behindSince time.Time
 	for {
 		// The view first, then the snapshot. The other way round a transaction
 		// could replicate and be dropped between the two, and be in neither.
-		behind, err := r.snapshot(ctx, view, without, fn)
-		if !behind {
+		lacks, err := r.snapshot(ctx, view, without, fn)
+		if lacks == nil {
 			return err
 		}
-		if limit == nil {
-			timer := time.NewTimer(r.limits.Behind)
-			defer timer.Stop()
-			limit = timer.C
+		until := lacks.until
+		if until.IsZero() {
+			if behindSince.IsZero() {
+				behindSince = time.Now()
+			}
+			until = behindSince.Add(r.limits.Behind)
+		}
+		if !time.Now().Before(until) {
+			return lacks.problem
 		}
 		var changed <-chan struct{}
 		if r.store != nil {
@@ -144,9 +164,6 @@ func (r *Reader) Read(ctx context.Context, fn func(ctx context.Context, s *Snaps
 		select {
 		case <-changed: // the tracker has put the rows back
 		case <-again.C: // or the replica has replayed again
-		case <-limit:
-			again.Stop()
-			return problem.ReplicaBehind.New("the site's replica shows less than it did; commit %d is missing", view.Swept)
 		case <-ctx.Done():
 			again.Stop()
 			return ctx.Err()
@@ -229,23 +246,33 @@ func (s *Snapshot) Wait(ctx context.Context) error {
 // PendingOnly gives the pending rows alone, for records whose create is pending
 // while the replica cannot be reached.
 func (r *Reader) PendingOnly(ctx context.Context) (View, error) {
+	if ctx.Value(minLSN{}) != nil {
+		return View{}, problem.ReplicaUnreachable.New("X-Min-LSN needs the site's replica, which cannot be reached")
+	}
 	view, _, err := r.catchUp(ctx)
 	return view, err
 }
 
-// snapshot runs fn on one snapshot. behind: the snapshot shows less than the
-// view expects, and fn was not called.
-func (r *Reader) snapshot(ctx context.Context, view View, without bool, fn func(ctx context.Context, s *Snapshot) error) (behind bool, err error) {
+// lacking is why a snapshot could not be used: the problem it is when it stays so,
+// until a time (zero: for Limits.Behind).
+type lacking struct {
+	problem *problem.Problem
+	until   time.Time
+}
+
+// snapshot runs fn on one snapshot, unless that lacks something that must be in the
+// answer.
+func (r *Reader) snapshot(ctx context.Context, view View, without bool, fn func(ctx context.Context, s *Snapshot) error) (*lacking, error) {
 	if time.Now().UnixNano() < r.down.Load() {
-		return false, problem.ReplicaUnreachable.New("the site's replica could not be reached a moment ago")
+		return nil, problem.ReplicaUnreachable.New("the site's replica could not be reached a moment ago")
 	}
-	conn, s, err := r.open(ctx)
-	if err != nil {
-		return false, r.failed(ctx, "opening a snapshot", err, false)
+	conn, s, lacks, err := r.open(ctx)
+	if err != nil || lacks != nil {
+		return lacks, r.failed(ctx, "opening a snapshot", err, false)
 	}
 	defer release(conn, false)
 	if s.Batch < view.Swept {
-		return true, nil
+		return &lacking{problem: problem.ReplicaBehind.New("the site's replica shows less than it did; commit %d is missing", view.Swept)}, nil
 	}
 	if r.store != nil && !without && s.LastSeq > view.LastSeq {
 		// The snapshot has writes that the view has not heard of. Together they would
@@ -261,29 +288,53 @@ func (r *Reader) snapshot(ctx context.Context, view View, without bool, fn func(
 	}
 	s.View, s.OverlayUnavailable = view, without
 	if err = fn(ctx, s); err != nil && lost(err) {
-		return false, r.failed(ctx, "reading the replica", err, false)
+		return nil, r.failed(ctx, "reading the replica", err, false)
 	}
-	return false, err
+	return nil, err
 }
 
 // open gets a connection and, in one round trip, begins the snapshot with the
-// site's row as its first statement.
-func (r *Reader) open(ctx context.Context) (*pgxpool.Conn, *Snapshot, error) {
+// site's row as its first statement. A position that the read names is asked for
+// before that: asked inside, it could be ahead of what the snapshot shows.
+func (r *Reader) open(ctx context.Context) (*pgxpool.Conn, *Snapshot, *lacking, error) {
 	inner, cancel := context.WithTimeout(ctx, r.limits.Read)
 	defer cancel()
 	conn, err := r.pool.Acquire(inner)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	s := &Snapshot{DB: conn, settled: StateReplicated}
 	if r.store == nil {
 		s.settled = StateApplied
 	}
-	if err := s.begin(inner, conn, r.site); err != nil {
-		conn.Release()
-		return nil, nil, err
+	var lacks *lacking
+	if least, ok := ctx.Value(minLSN{}).(leastLSN); ok {
+		lacks, err = least.lacking(inner, conn)
 	}
-	return conn, s, nil
+	if lacks == nil && err == nil {
+		err = s.begin(inner, conn, r.site)
+	}
+	if lacks != nil || err != nil {
+		conn.Release()
+		return nil, nil, lacks, err
+	}
+	return conn, s, nil, nil
+}
+
+// lacking asks a server whether it shows what the read must show.
+func (l leastLSN) lacking(ctx context.Context, conn *pgxpool.Conn) (*lacking, error) {
+	standing, err := lsn.StandingOf(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	there, err := standing.Shows(l.position)
+	switch {
+	case err != nil:
+		return nil, problem.TimelineChanged.New("this site follows timeline %d, and X-Min-LSN names timeline %d", standing.Timeline, l.position.Timeline)
+	case !there:
+		return &lacking{problem.NotReplicatedInTime.New("this site does not surely show %s yet", l.position), l.until}, nil
+	}
+	return nil, nil
 }
 
 func (r *Reader) acquire(ctx context.Context, pool *pgxpool.Pool, limit time.Duration) (*pgxpool.Conn, error) {
@@ -295,6 +346,9 @@ func (r *Reader) acquire(ctx context.Context, pool *pgxpool.Pool, limit time.Dur
 // failed turns an error of the replica into replica-unreachable, and remembers
 // it, when the replica is why it failed.
 func (r *Reader) failed(ctx context.Context, doing string, err error, accepting bool) error {
+	if err == nil {
+		return nil
+	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", doing, ctx.Err())
 	}
