@@ -196,7 +196,9 @@ func (s *site) siteID(ctx context.Context) (int64, error) {
 		cancel()
 		switch {
 		case err == nil:
-			if err := s.store.SetSiteID(ctx, id); err != nil {
+			if err := s.store.SetSiteID(ctx, id); errors.Is(err, pending.ErrRenamed) {
+				return 0, err
+			} else if err != nil {
 				s.log.WarnContext(ctx, "the site's id could not be kept for a start without the replica", "error", err)
 			}
 			return id, nil

@@ -135,27 +135,6 @@ func number(v any) int64 {
 	return n
 }
 
-// SiteID is the site's id as kept in Redis, so that a start needs no replica; 0
-// when none is kept yet.
-func (s *Store) SiteID(ctx context.Context) (int64, error) {
-	id, err := s.client.Get(ctx, s.prefix+"site").Int64()
-	if errors.Is(err, redis.Nil) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, s.unavailable("reading the site's id", err)
-	}
-	return id, nil
-}
-
-// SetSiteID keeps the site's id in Redis.
-func (s *Store) SetSiteID(ctx context.Context, id int64) error {
-	if err := s.client.Set(ctx, s.prefix+"site", id, 0).Err(); err != nil {
-		return s.unavailable("keeping the site's id", err)
-	}
-	return nil
-}
-
 // Credential returns what was kept for the hash of a token, nil when nothing is
 // or its time is over. It is used only while the replica cannot be read.
 func (s *Store) Credential(ctx context.Context, hash string) (json.RawMessage, error) {
