@@ -260,6 +260,10 @@ type lacking struct {
 	until   time.Time
 }
 
+func behind(view View) *lacking {
+	return &lacking{problem: problem.ReplicaBehind.New("the site's replica shows less than it did; commit %d is missing", view.Swept)}
+}
+
 // snapshot runs fn on one snapshot, unless that lacks something that must be in the
 // answer.
 func (r *Reader) snapshot(ctx context.Context, view View, without bool, fn func(ctx context.Context, s *Snapshot) error) (*lacking, error) {
@@ -272,7 +276,7 @@ func (r *Reader) snapshot(ctx context.Context, view View, without bool, fn func(
 	}
 	defer release(conn, false)
 	if s.Batch < view.Swept {
-		return &lacking{problem: problem.ReplicaBehind.New("the site's replica shows less than it did; commit %d is missing", view.Swept)}, nil
+		return behind(view), nil
 	}
 	if r.store != nil && !without && s.LastSeq > view.LastSeq {
 		// The snapshot has writes that the view has not heard of. Together they would
@@ -280,10 +284,10 @@ func (r *Reader) snapshot(ctx context.Context, view View, without bool, fn func(
 		// view still knows it. A view taken after the snapshot is as good as one before
 		// it while nothing was dropped that the snapshot lacks.
 		if view, without, err = r.catchUp(ctx); err != nil {
-			return false, err
+			return nil, err
 		}
 		if s.Batch < view.Swept {
-			return true, nil
+			return behind(view), nil
 		}
 	}
 	s.View, s.OverlayUnavailable = view, without

@@ -108,7 +108,7 @@ func TestSnapshotAheadOfItsViewGetsANewerOne(t *testing.T) {
 			t.Errorf("the view ends at %d, and the snapshot at %d", s.View.LastSeq, s.LastSeq)
 		}
 		return nil
-	}); behind || err != nil {
+	}); behind != nil || err != nil {
 		t.Fatal(behind, err)
 	}
 	// What was dropped from the newer view must be in the snapshot.
@@ -117,8 +117,8 @@ func TestSnapshotAheadOfItsViewGetsANewerOne(t *testing.T) {
 	if _, err := s.MarkReplicated(t.Context(), se.Load, 10); err != nil {
 		t.Fatal(err)
 	}
-	if behind, err := r.snapshot(t.Context(), old, false, nothing); !behind || err != nil {
-		t.Errorf("a snapshot that lacks what the newer view has dropped: behind %t, %v", behind, err)
+	if behind, err := r.snapshot(t.Context(), old, false, nothing); behind == nil || err != nil {
+		t.Errorf("a snapshot that lacks what the newer view has dropped: behind %v, %v", behind, err)
 	}
 }
 
