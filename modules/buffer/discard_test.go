@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
@@ -213,7 +214,7 @@ func TestDiscardedDeadLetterIsNeverApplied(t *testing.T) {
 func TestValidateOnlyOfADiscard(t *testing.T) {
 	t.Parallel()
 	s := both(t)
-	m := make1(t, s)
+	m := make1(t, s, func(c *Config) { c.RetryDelay = time.Hour })
 	at := serve(t, m)
 	txntest.Note(t, s.Buffered, "poison", nil)
 	start(t, m)
@@ -233,6 +234,58 @@ func TestValidateOnlyOfADiscard(t *testing.T) {
 	}
 	if tx, ok := view.Tx(target.ID); !ok || !tx.State.Dead() || view.Counts().Buffered != 0 {
 		t.Errorf("after dry runs the dead letter is %+v, and %+v are pending", tx, view.Counts())
+	}
+}
+
+// shown reads the value of a metric, with the label's value when it has one.
+func shown(t *testing.T, m *Module, name, label string) float64 {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(m)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			if labels := metric.GetLabel(); family.GetName() == name && (label == "" || labels[0].GetValue() == label) {
+				return metric.GetGauge().GetValue() + metric.GetCounter().GetValue()
+			}
+		}
+	}
+	t.Fatalf("no metric %s %s", name, label)
+	return 0
+}
+
+func TestDeadLettersAndDecisionsAreMeasured(t *testing.T) {
+	t.Parallel()
+	s := both(t)
+	m := make1(t, s, func(c *Config) { c.RetryDelay = time.Hour })
+	at := serve(t, m)
+	decisions := func() [2]float64 {
+		const name = "opsdb_dead_letter_decisions_total"
+		return [2]float64{shown(t, m, name, "retry"), shown(t, m, name, "discard")}
+	}
+	if age := shown(t, m, "opsdb_dead_letter_oldest_age_seconds", ""); age != 0 {
+		t.Errorf("without a dead letter the oldest is %v s old", age)
+	}
+	txntest.Note(t, s.Buffered, "poison", nil)
+	txntest.Note(t, s.Buffered, "poison", nil)
+	start(t, m)
+	letters := dead(t, s, 2)
+	if age := shown(t, m, "opsdb_dead_letter_oldest_age_seconds", ""); age <= 0 {
+		t.Errorf("the oldest dead letter is %v s old", age)
+	}
+	if got := decisions(); got != [2]float64{} {
+		t.Errorf("before any decision: %v", got)
+	}
+	path := "/buffer/transactions/" + letters[0].ID.String() + "/discard"
+	at.send("ada", "POST", path+"?validate_only=true", `{"reason":"to see"}`, "", 200)
+	at.send("ada", "POST", path, `{"reason":"mistyped"}`, "", 200)
+	at.send("ada", "POST", path, `{"reason":"mistyped"}`, "", 200)
+	at.send("ada", "POST", "/buffer/transactions/"+letters[1].ID.String()+"/retry", "", "", 202)
+	if got := decisions(); got != [2]float64{1, 1} {
+		t.Errorf("after a retry and a discard: %v", got)
 	}
 }
 

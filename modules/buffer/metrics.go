@@ -17,6 +17,7 @@ var (
 	metricTransactions  = prometheus.NewDesc("opsdb_buffer_transactions", "Transactions that are not replicated, by state.", []string{"state"}, nil)
 	metricOldest        = prometheus.NewDesc("opsdb_buffer_oldest_age_seconds", "Age of the oldest buffered transaction; 0 when none waits.", nil, nil)
 	metricOldestPending = prometheus.NewDesc("opsdb_pending_oldest_age_seconds", "Age of the oldest transaction that is not replicated, dead letters included; 0 when there is none.", nil, nil)
+	metricOldestDead    = prometheus.NewDesc("opsdb_dead_letter_oldest_age_seconds", "Age of the oldest dead letter, from when it was accepted; 0 when there is none.", nil, nil)
 	metricCapacity      = prometheus.NewDesc("opsdb_buffer_capacity", "Transactions the buffer takes.", nil, nil)
 	metricRows          = prometheus.NewDesc("opsdb_pending_rows", "Rows with pending changes, by table.", []string{"table"}, nil)
 	metricPaused        = prometheus.NewDesc("opsdb_buffer_paused", "1 while draining is paused.", nil, nil)
@@ -40,7 +41,7 @@ var (
 )
 
 var descriptions = []*prometheus.Desc{
-	metricTransactions, metricOldest, metricOldestPending, metricCapacity, metricRows, metricPaused, metricDurable, metricProcessed, metricStatus,
+	metricTransactions, metricOldest, metricOldestPending, metricOldestDead, metricCapacity, metricRows, metricPaused, metricDurable, metricProcessed, metricStatus,
 	metricLastRun, metricOnline, metricLagBytes, metricLagSeconds, metricBehind, metricAlarm, metricRedisUp, metricRedisUsed, metricRedisMax,
 	metricRedisFailing, metricRedisFsync, metricSiteSeen, metricSiteWaiting,
 }
@@ -57,12 +58,19 @@ type figures struct {
 	superseded prometheus.Counter
 	claims     prometheus.Counter
 	lostTail   prometheus.Counter // transactions
+	decisions  *prometheus.CounterVec
 
 	mu    sync.Mutex
 	redis rdb.Server
 	fsync time.Duration // 0: not known
 	sites []db.ListSiteStatusRow
 }
+
+// The decisions that are counted.
+const (
+	decisionRetry   = "retry"
+	decisionDiscard = "discard"
+)
 
 // A night's link is down for hours, so the slow end reaches a week.
 var long = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 4 * 3600, 24 * 3600, 7 * 24 * 3600}
@@ -74,7 +82,12 @@ func newFigures() *figures {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
+	decisions := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "opsdb_dead_letter_decisions_total", Help: "Decisions of operators about dead letters that this process has carried out, by decision: retry (one for all that go back together) or discard."}, []string{"decision"})
+	for _, decision := range []string{decisionRetry, decisionDiscard} {
+		decisions.WithLabelValues(decision) // shown from the start, so that a first one is a rise
+	}
 	return &figures{
+		decisions: decisions,
 		accept: histogram("opsdb_accept_seconds", "Time in which Redis stored one accepted transaction durably: the script and its fsync.",
 			[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}),
 		flush: histogram("opsdb_flush_seconds", "Time from sending a flush to having stored what became of it.",
@@ -92,7 +105,7 @@ func newFigures() *figures {
 }
 
 func (f *figures) collectors() []prometheus.Collector {
-	return []prometheus.Collector{f.accept, f.flush, f.flushed, f.applied, f.replicated, f.replayed, f.lost, f.superseded, f.claims, f.lostTail}
+	return []prometheus.Collector{f.accept, f.flush, f.flushed, f.applied, f.replicated, f.replayed, f.lost, f.superseded, f.claims, f.lostTail, f.decisions}
 }
 
 // Describe implements prometheus.Collector.
@@ -135,6 +148,11 @@ func (m *Module) Collect(out chan<- prometheus.Metric) {
 	}
 	gauge(metricOldest, m.age(c.OldestAccepted))
 	gauge(metricOldestPending, m.age(view.OldestPending()))
+	var oldestDead time.Time
+	if dead := view.Dead(); len(dead) > 0 {
+		oldestDead = dead[0].AcceptedAt
+	}
+	gauge(metricOldestDead, m.age(oldestDead))
 	gauge(metricCapacity, float64(m.config.Capacity))
 	for table, n := range c.RowsByTable {
 		gauge(metricRows, float64(n), table)

@@ -54,6 +54,9 @@ func (m *Module) retry(ctx context.Context, in api.Write, seqs ...int64) (*reque
 		return nil, err
 	}
 	if !repeated {
+		if n > 0 {
+			m.figures.decisions.WithLabelValues(decisionRetry).Inc()
+		}
 		m.record(ctx, "dead letters were put back into the buffer", "transactions", n)
 	}
 	return requeued(n, repeated), nil
@@ -74,6 +77,7 @@ func (m *Module) discardOne(ctx context.Context, in *discardInput) (*decisionOut
 		return nil, err
 	}
 	if !receipt.Replayed && !receipt.ValidateOnly {
+		m.figures.decisions.WithLabelValues(decisionDiscard).Inc()
 		m.record(ctx, "a dead letter was discarded", "transaction_id", in.ID, "reason", in.Body.Reason)
 	}
 	return m.decision(ctx, in.Write, d, receipt), nil

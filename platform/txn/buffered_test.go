@@ -96,6 +96,14 @@ func TestBrokenReplicaDoesNotStopAccepting(t *testing.T) {
 	if _, err := answer(ctx, w, missing, func(tx *txn.Builder) error { return tx.Require(ctx, parentExists(missing)) }); !errors.Is(err, problem.ReplicaUnreachable) {
 		t.Errorf("what needs stored rows: %v", err)
 	}
+	dry := txntest.Request("answer-note")
+	dry.ValidateOnly = true
+	if _, err := w.Write(ctx, dry, func(ctx context.Context, tx *txn.Builder) error {
+		tx.Add(txntest.NewWrite(tx, "answer", &missing))
+		return check(tx)
+	}); !errors.Is(err, problem.ReplicaUnreachable) {
+		t.Errorf("a dry run whose checks cannot be made: %v", err)
+	}
 	txntest.Up(t, line)
 }
 
