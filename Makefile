@@ -63,7 +63,7 @@ check-gen: ## Fail when a generated file is not what its source says
 
 .PHONY: lint
 lint: ## Check format, go vet and staticcheck
-	@unformatted=$$(gofmt -l cmd modules platform sql tools *.go); \
+	@unformatted=$$(gofmt -l cmd deploy modules plants platform sql tools *.go); \
 	if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted" >&2; exit 1; fi
 	$(GO) vet ./...
 	$(STATICCHECK) ./...
