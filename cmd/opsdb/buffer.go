@@ -16,6 +16,7 @@ import (
 	"github.com/opsdb/opsdb/platform/config"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/rdb"
+	"github.com/opsdb/opsdb/platform/txn"
 )
 
 // newBufferCommand returns `opsdb buffer`, an operator's view of a site's buffer.
@@ -23,23 +24,25 @@ import (
 func newBufferCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "buffer",
-		Short: "Look at this site's buffer, retry dead letters, pause draining",
+		Short: "Look at this site's buffer, retry dead letters, pause draining, carry it to main in a file",
 		Long: `Look at the buffer of this secondary site, put dead letters back, pause and
 resume draining. The settings are those of the server (SITE_NAME, REDIS_URL …);
-the site's Redis is asked directly, so the servers need not run.`,
+the site's Redis is asked directly, so the servers need not run. When the link
+stays down, export writes the buffer to a file, and import applies it at main.`,
 		Args: cobra.NoArgs,
 	}
 	asJSON := jsonFlag(cmd)
 	cmd.AddCommand(
 		newBufferStatusCommand(asJSON), newBufferListCommand(asJSON), newBufferShowCommand(), newBufferRetryCommand(),
+		newBufferExportCommand(), newBufferImportCommand(asJSON),
 		newBufferPauseCommand("pause", "Stop draining; accepting goes on", (*pending.Store).Pause),
 		newBufferPauseCommand("resume", "Go on draining", (*pending.Store).Resume),
 	)
 	return cmd
 }
 
-// withBuffer hands the site's buffer and a view just taken of it to fn.
-func withBuffer(ctx context.Context, fn func(store *pending.Store, view pending.View) error) (err error) {
+// withRedis hands the settings of the site and its Redis to fn.
+func withRedis(fn func(c *config.Config, catalog *txn.Catalog, client *rdb.Client) error) (err error) {
 	c, err := config.Load()
 	if err != nil {
 		return err
@@ -56,6 +59,17 @@ func withBuffer(ctx context.Context, fn func(store *pending.Store, view pending.
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
+	return fn(c, catalog, client)
+}
+
+// withBuffer hands the site's buffer and a view just taken of it to fn.
+func withBuffer(ctx context.Context, fn func(store *pending.Store, view pending.View) error) error {
+	return withRedis(func(c *config.Config, catalog *txn.Catalog, client *rdb.Client) error {
+		return withStore(ctx, c, catalog, client, fn)
+	})
+}
+
+func withStore(ctx context.Context, c *config.Config, catalog *txn.Catalog, client *rdb.Client, fn func(store *pending.Store, view pending.View) error) (err error) {
 	store, err := pending.Open(ctx, client, pending.Options{
 		Site: c.SiteName, Tables: observations.Tables(), Decoder: catalog, Capacity: c.BufferSize, Retention: c.Retention,
 		Durability: pending.Relaxed, // to look at a Redis that may lose writes loses none

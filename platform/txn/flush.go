@@ -70,6 +70,8 @@ type Answer struct {
 	Problem *problem.Problem
 	// Err is the error behind Again and Refused.
 	Err error
+	// Found says of Applied and Discarded that the ledger had the transaction already.
+	Found bool
 }
 
 // GroupAnswer is what the primary said about one commit.
@@ -163,49 +165,57 @@ func (l *Link) sendFlush(ctx context.Context, p *pgconn.Pipeline, first int64, g
 			return fmt.Errorf("encoding the head of a group: %w", err)
 		}
 		previous = number
-		l.control(p, begin)
-		send(p, head)
-		l.control(p, savepoint)
-		p.SendPipelineSync()
-		for i, item := range group {
-			if i > 0 {
-				l.control(p, rollbackTo)
-			}
-			if len(item.Earlier) > 0 {
-				guard, err := l.ready.of(func(q *db.Queries) error {
-					return q.RequireEarlier(ctx, db.RequireEarlierParams{Expected: int64(len(item.Earlier)), Ids: item.Earlier})
-				})
-				if err != nil {
-					return fmt.Errorf("encoding the guard of transaction %s: %w", item.ID, err)
-				}
-				send(p, guard)
-			}
-			for k, m := range item.encoded.messages {
-				send(p, m)
-				// After an error the server skips what follows up to the next Sync and looks
-				// all the while like one whose client is gone: main would end it before a
-				// large transaction has gone through a slow line, every time it is sent. In
-				// segments of its own each message shows that the line lives.
-				if item.Large() && k < len(item.encoded.messages)-1 {
-					p.SendPipelineSync()
-				}
-			}
-			l.control(p, release)
-			l.control(p, savepoint)
-			p.SendPipelineSync()
+		if err := l.sendGroup(ctx, p, head, group); err != nil {
+			return err
 		}
-		l.control(p, rollbackTo)
-		p.SendPipelineSync()
-		// In a segment of its own: it must end the transaction even when the ROLLBACK
-		// TO before it failed.
-		l.control(p, commit)
-		p.SendPipelineSync()
 	}
 	position, err := l.ready.of(func(q *db.Queries) error { _, err := q.GetFlushPosition(ctx); return err })
 	if err != nil {
 		return fmt.Errorf("encoding the question for the primary's position: %w", err)
 	}
 	send(p, position)
+	p.SendPipelineSync()
+	return nil
+}
+
+// sendGroup queues one commit: the head, then each item with a savepoint of its own.
+func (l *Link) sendGroup(ctx context.Context, p *pgconn.Pipeline, head message, group []*Item) error {
+	l.control(p, begin)
+	send(p, head)
+	l.control(p, savepoint)
+	p.SendPipelineSync()
+	for i, item := range group {
+		if i > 0 {
+			l.control(p, rollbackTo)
+		}
+		if len(item.Earlier) > 0 {
+			guard, err := l.ready.of(func(q *db.Queries) error {
+				return q.RequireEarlier(ctx, db.RequireEarlierParams{Expected: int64(len(item.Earlier)), Ids: item.Earlier})
+			})
+			if err != nil {
+				return fmt.Errorf("encoding the guard of transaction %s: %w", item.ID, err)
+			}
+			send(p, guard)
+		}
+		for k, m := range item.encoded.messages {
+			send(p, m)
+			// After an error the server skips what follows up to the next Sync and looks
+			// all the while like one whose client is gone: main would end it before a
+			// large transaction has gone through a slow line, every time it is sent. In
+			// segments of its own each message shows that the line lives.
+			if item.Large() && k < len(item.encoded.messages)-1 {
+				p.SendPipelineSync()
+			}
+		}
+		l.control(p, release)
+		l.control(p, savepoint)
+		p.SendPipelineSync()
+	}
+	l.control(p, rollbackTo)
+	p.SendPipelineSync()
+	// In a segment of its own: it must end the transaction even when the ROLLBACK
+	// TO before it failed.
+	l.control(p, commit)
 	p.SendPipelineSync()
 	return nil
 }
@@ -387,7 +397,7 @@ func (l *Link) resolveFound(ctx context.Context, groups [][]*Item, answer *Flush
 		if row[1] != "applied" {
 			outcome = Discarded
 		}
-		*at[id] = Answer{Outcome: outcome}
+		*at[id] = Answer{Outcome: outcome, Found: true}
 	}
 	return nil
 }

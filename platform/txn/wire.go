@@ -77,6 +77,7 @@ var own = func() []string {
 		q.KeepLedgerSlice(ctx, db.KeepLedgerSliceParams{}),
 		q.CompleteLedgerEntry(ctx, db.CompleteLedgerEntryParams{}),
 		q.LiftBatch(ctx, db.LiftBatchParams{}),
+		q.LiftLastSeq(ctx, db.LiftLastSeqParams{}),
 		q.RequireEarlier(ctx, db.RequireEarlierParams{}),
 		q.Heartbeat(ctx, db.HeartbeatParams{}),
 	} {

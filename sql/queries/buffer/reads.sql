@@ -32,3 +32,12 @@ WHERE t.id = @id;
 SELECT outcome, reason, actor, at
 FROM dead_letter_decision
 WHERE transaction_id = @transaction_id;
+
+-- GetSneakernetKey returns what is needed to judge a file of a site: that main knows the
+-- site, whose the key is that signed it (empty: nobody's), and whether this server
+-- takes writes at all.
+-- name: GetSneakernetKey :one
+SELECT EXISTS (SELECT FROM site_status AS s WHERE s.site = @site) AS site_known,
+       coalesce((SELECT k.site FROM signing_key AS k WHERE k.kid = @kid), '')::text AS key_site,
+       coalesce((SELECT k.public_key FROM signing_key AS k WHERE k.kid = @kid), '')::text AS public_key,
+       pg_is_in_recovery() AS in_recovery;

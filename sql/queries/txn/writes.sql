@@ -49,6 +49,19 @@ WITH changed AS (
 )
 SELECT must_claim(count(*)) FROM changed;
 
+-- LiftLastSeq is the first statement of each commit of an import: the site's row tells
+-- how far its seqs have come, and is locked before anything else, as the site's own
+-- processor does, so that the two wait for each other here and nowhere else. Number
+-- and epoch stay: they are the processor's, and a number that an import had lifted
+-- would say that what the site has sent is replicated.
+-- name: LiftLastSeq :exec
+WITH changed AS (
+    UPDATE site_status SET last_seq = greatest(last_seq, @last_seq)
+    WHERE site = @site
+    RETURNING site
+)
+SELECT must_claim(count(*)) FROM changed;
+
 -- RequireEarlier is the guard of a transaction that depends on earlier ones of
 -- the same flush: it fails when one of them was not applied.
 -- name: RequireEarlier :exec

@@ -114,6 +114,40 @@ func (q *Queries) GetSite(ctx context.Context, shortName string) (GetSiteRow, er
 	return i, err
 }
 
+const getSneakernetKey = `-- name: GetSneakernetKey :one
+SELECT EXISTS (SELECT FROM site_status AS s WHERE s.site = $1) AS site_known,
+       coalesce((SELECT k.site FROM signing_key AS k WHERE k.kid = $2), '')::text AS key_site,
+       coalesce((SELECT k.public_key FROM signing_key AS k WHERE k.kid = $2), '')::text AS public_key,
+       pg_is_in_recovery() AS in_recovery
+`
+
+type GetSneakernetKeyParams struct {
+	Site string `json:"site"`
+	Kid  string `json:"kid"`
+}
+
+type GetSneakernetKeyRow struct {
+	SiteKnown  bool   `json:"site_known"`
+	KeySite    string `json:"key_site"`
+	PublicKey  string `json:"public_key"`
+	InRecovery bool   `json:"in_recovery"`
+}
+
+// GetSneakernetKey returns what is needed to judge a file of a site: that main knows the
+// site, whose the key is that signed it (empty: nobody's), and whether this server
+// takes writes at all.
+func (q *Queries) GetSneakernetKey(ctx context.Context, arg GetSneakernetKeyParams) (GetSneakernetKeyRow, error) {
+	row := q.db.QueryRow(ctx, getSneakernetKey, arg.Site, arg.Kid)
+	var i GetSneakernetKeyRow
+	err := row.Scan(
+		&i.SiteKnown,
+		&i.KeySite,
+		&i.PublicKey,
+		&i.InRecovery,
+	)
+	return i, err
+}
+
 const listOtherSites = `-- name: ListOtherSites :many
 SELECT s.short_name, s.name, s.location, s.is_main
 FROM site s

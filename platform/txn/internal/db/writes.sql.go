@@ -214,6 +214,30 @@ func (q *Queries) LiftBatch(ctx context.Context, arg LiftBatchParams) error {
 	return err
 }
 
+const liftLastSeq = `-- name: LiftLastSeq :exec
+WITH changed AS (
+    UPDATE site_status SET last_seq = greatest(last_seq, $1)
+    WHERE site = $2
+    RETURNING site
+)
+SELECT must_claim(count(*)) FROM changed
+`
+
+type LiftLastSeqParams struct {
+	LastSeq int64  `json:"last_seq"`
+	Site    string `json:"site"`
+}
+
+// LiftLastSeq is the first statement of each commit of an import: the site's row tells
+// how far its seqs have come, and is locked before anything else, as the site's own
+// processor does, so that the two wait for each other here and nowhere else. Number
+// and epoch stay: they are the processor's, and a number that an import had lifted
+// would say that what the site has sent is replicated.
+func (q *Queries) LiftLastSeq(ctx context.Context, arg LiftLastSeqParams) error {
+	_, err := q.db.Exec(ctx, liftLastSeq, arg.LastSeq, arg.Site)
+	return err
+}
+
 const requireEarlier = `-- name: RequireEarlier :exec
 SELECT must_change(count(*), $1::bigint) FROM applied_transaction WHERE id = ANY ($2::uuid[])
 `
