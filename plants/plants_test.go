@@ -26,7 +26,7 @@ var plants = []plant{
 	// Reading: one answer of replica and pending writes.
 	{"half of the catch-ups skipped", "platform/pending/reader.go", "\tview, err = r.store.CatchUp(ctx)\n", "\tif view = r.store.Current(); time.Now().UnixNano()&1 == 0 {\n\t\tview, err = r.store.CatchUp(ctx)\n\t}\n", "EveryAnswer", true},
 	{"nothing is replaced", "platform/pending/narrow.go", "if !r.moved && !never && (!r.created || r.clientID || r.createSeq <= n.lastSeq) {", "if _ = never; false {", "EveryAnswer", true},
-	{"snapshot before view", "platform/pending/reader.go", "\tif s.Batch < view.Swept {\n\t\treturn true, nil\n\t}\n", "\ttime.Sleep(10 * time.Millisecond)\n\tif r.store != nil {\n\t\tif view, err = r.store.CatchUp(ctx); err != nil {\n\t\t\treturn false, err\n\t\t}\n\t}\n", "EveryAnswer", true},
+	{"snapshot before view", "platform/pending/reader.go", "\tif s.Batch < view.Swept {\n\t\treturn behind(view), nil\n\t}\n\tif r.store != nil && !without", "\ttime.Sleep(10 * time.Millisecond)\n\tif r.store != nil {\n\t\tif view, err = r.store.CatchUp(ctx); err != nil {\n\t\t\treturn nil, err\n\t\t}\n\t}\n\tif r.store != nil && !without", "EveryAnswer", true},
 	{"a snapshot ahead of its view is mixed with it", "platform/pending/reader.go", "if r.store != nil && !without && s.LastSeq > view.LastSeq {", "if false {", "SnapshotAhead", false},
 	{"creates missing from replaced", "platform/pending/narrow.go", "(!r.created || r.clientID || r.createSeq <= n.lastSeq)", "!r.created", "EveryAnswer|Narrowing", false},
 	{"updates missing from replaced", "platform/pending/narrow.go", "(!r.created || r.clientID || r.createSeq <= n.lastSeq)", "(r.created && (r.clientID || r.createSeq <= n.lastSeq))", "EveryAnswer|Narrowing", false},
@@ -85,7 +85,7 @@ var plants = []plant{
 	// Accepting.
 	{"answered before it is stored", "platform/txn/buffered.go", "\t\taccepted, err := w.config.Store.Accept(ctx, pending.Accept{Transaction: tx, Changes: v.draft.changes, View: v.view, Exempt: v.builder.exempt})\n", "\t\tgo w.config.Store.Accept(context.WithoutCancel(ctx), pending.Accept{Transaction: tx, Changes: v.draft.changes, View: v.view, Exempt: v.builder.exempt})\n\t\tvar accepted pending.Accepted\n", "modules/buffer:LostAnswer|KilledServers|TwoProcessesCannot", false},
 	{"the key is not looked up in the ledger at a site", "platform/txn/buffered.go", "\tif req.Key == \"\" {\n\t\treturn nil\n\t}\n", "\tif true {\n\t\treturn nil\n\t}\n", "RetryAtASecondary", false},
-	{"a check takes a snapshot that shows less than its view", "platform/pending/checking.go", "\t\tif batch < x.check.swept {\n", "\t\tif false {\n", "ReadWaitsForAReplica", false},
+	{"a check takes a snapshot that shows less than its view", "platform/pending/checking.go", "\t\tif batch < x.check.swept {\n", "\t\tif _ = batch; false {\n", "ReadWaitsForAReplica", false},
 	{"refused on the view at hand", "platform/txn/buffered.go", "\t\tcase err != nil && !fresh:\n\t\t\tfresh = true\n\t\t\tcontinue\n", "", "BufferedWrite|modules/buffer:TwoProcesses", false},
 	{"a refusal comes before the key", "platform/txn/buffered.go", "\t\t\treturn w.refuse(ctx, req, err)\n", "\t\t\treturn Receipt{}, err\n", "RetryAtASecondary", false},
 	{"a wait ends when it is applied", "platform/txn/buffered.go", "if receipt.State != pending.StateBuffered && receipt.State != pending.StateApplied {", "if receipt.State != pending.StateBuffered {", "WaitEnds|modules/observations:WaitingTells", false},
@@ -98,8 +98,8 @@ var plants = []plant{
 	{"lost tail: replicated ones stay, in a trace", "platform/pending/scripts/connected.lua", "if unsettle(seq) then", "if not redis.call('ZSCORE', replicated, seq) and unsettle(seq) then", "modules/buffer:TraceOfAFailover", false},
 
 	// Positions.
-	{"positions are compared as text", "platform/lsn/tracker.go", "case same && r.Replayed >= w.at.LSN:", "case same && r.Replayed.String() >= w.at.LSN.String():", "Numeric|Waiter", false},
-	{"any timeline will do", "platform/lsn/tracker.go", "same := w.at.Timeline == 0 || r.Timeline == 0 || w.at.Timeline == r.Timeline", "same := true", "modules/buffer:PositionItNames|OtherTimeline|Waiter", false},
+	{"positions are compared as text", "platform/lsn/standing.go", "return s.LSN >= at.LSN, nil", "return s.LSN.String() >= at.LSN.String(), nil", "Standing", false},
+	{"any timeline will do", "platform/lsn/standing.go", "case at.Timeline == s.Timeline:", "case true:", "Standing", false},
 
 	// What a request may ask, and who may.
 	{"unknown parents are accepted", "modules/observations/executions.go", "\tif !refs.ObsUnit {", "\tif false {", "StartRefuses", false},
