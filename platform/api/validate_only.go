@@ -22,7 +22,7 @@ type humaContext = huma.Context // embedded under a name that its methods do not
 // Unwrap lets humago find the request.
 func (a answering) Unwrap() huma.Context { return a.humaContext }
 
-// SetStatus implements huma.humaContext.
+// SetStatus implements huma.Context.
 func (a answering) SetStatus(code int) {
 	if a.st.validateOnly && code > http.StatusOK && code < http.StatusMultipleChoices {
 		code = http.StatusOK
@@ -30,14 +30,14 @@ func (a answering) SetStatus(code int) {
 	a.humaContext.SetStatus(code)
 }
 
-// SetHeader implements huma.humaContext.
+// SetHeader implements huma.Context.
 func (a answering) SetHeader(name, value string) {
 	if !a.untrue(name) {
 		a.humaContext.SetHeader(name, value)
 	}
 }
 
-// AppendHeader implements huma.humaContext.
+// AppendHeader implements huma.Context.
 func (a answering) AppendHeader(name, value string) {
 	if !a.untrue(name) {
 		a.humaContext.AppendHeader(name, value)
