@@ -31,10 +31,12 @@ const (
 	// rememberAgainAfter spares Redis a write for each look-up; rights that have changed are written at once.
 	rememberAgainAfter = 10 * time.Minute
 	// lookupTimeout is how long a replica may take, and pauseAfterFailure how long it is left alone after it did not
-	// answer: a broken one must not stop observing. At main there is nothing else to ask, so it is worth waiting.
-	lookupTimeout     = 200 * time.Millisecond
-	lookupTimeoutMain = 5 * time.Second
-	pauseAfterFailure = time.Second
+	// answer: a broken one must not stop observing. Where nothing is remembered there is nothing else to go by, so it
+	// is worth waiting.
+	lookupTimeout       = 200 * time.Millisecond
+	lookupTimeoutUnseen = 2 * time.Second
+	lookupTimeoutMain   = 5 * time.Second
+	pauseAfterFailure   = time.Second
 )
 
 // Credentials is where a secondary site remembers the tokens it has verified: pending.Store. Documents hold no secret,
@@ -57,7 +59,8 @@ type AuthenticatorOptions struct {
 	Credentials Credentials
 	// Uses counts the uses of tokens; nil counts none.
 	Uses *Uses
-	// LookupTimeout is how long DB may take to answer; zero is 200 ms at a secondary site and 5 s at main.
+	// LookupTimeout is how long DB may take to answer for a token; zero is 200 ms at a secondary site, 2 s there for one
+	// that it does not remember, and 5 s at main.
 	LookupTimeout time.Duration
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
@@ -102,12 +105,6 @@ func NewAuthenticator(o AuthenticatorOptions) *Authenticator {
 	a := &Authenticator{
 		db: o.DB, credentials: o.Credentials, uses: o.Uses, timeout: o.LookupTimeout, now: o.Now, logger: o.Logger,
 		cache: newCache(cacheSize), remembered: map[Hash]rememberedState{},
-	}
-	if a.timeout == 0 {
-		a.timeout = lookupTimeoutMain
-		if a.credentials != nil {
-			a.timeout = lookupTimeout
-		}
 	}
 	if a.now == nil {
 		a.now = time.Now
@@ -166,13 +163,21 @@ func (a *Authenticator) verifyToken(ctx context.Context, bearer string) (api.Pri
 
 // look verifies a token by the database, and only while that cannot be read by what the site remembers.
 func (a *Authenticator) look(ctx context.Context, hash Hash) (api.Principal, error) {
-	row, err := a.readCredential(ctx, hash)
+	remembered, forgotten := a.recall(ctx, hash)
+	row, err := a.readCredential(ctx, hash, a.patience(remembered))
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		a.refuse(ctx, hash)
 		return api.Principal{}, problem.Unauthorized.New("the API token is unknown")
+	case err != nil && remembered != nil:
+		principal := remembered.principal()
+		a.cache.put(&verified{hash: hash, principal: principal, until: a.now().Add(cacheRememberedFor)})
+		return principal, nil
 	case err != nil:
-		return a.recall(ctx, hash, err)
+		if !errors.Is(err, errPaused) {
+			a.logger.WarnContext(ctx, "a credential cannot be checked", "error", errors.Join(err, forgotten))
+		}
+		return api.Principal{}, problem.CredentialsUnavailable.New("the credential cannot be checked at this moment")
 	case subtle.ConstantTimeCompare([]byte(row.TokenHash), []byte(hash.String())) != 1:
 		return api.Principal{}, problem.Unauthorized.New("the API token is unknown")
 	case !row.TokenActive:
@@ -192,8 +197,21 @@ func (a *Authenticator) look(ctx context.Context, hash Hash) (api.Principal, err
 	return principal, nil
 }
 
+// patience is how long the database may take to say what a token is worth.
+func (a *Authenticator) patience(remembered *entitlement) time.Duration {
+	switch {
+	case a.timeout > 0:
+		return a.timeout
+	case a.credentials == nil:
+		return lookupTimeoutMain
+	case remembered == nil:
+		return lookupTimeoutUnseen
+	}
+	return lookupTimeout
+}
+
 // readCredential asks the database, unless it has just failed to answer.
-func (a *Authenticator) readCredential(ctx context.Context, hash Hash) (db.GetCredentialRow, error) {
+func (a *Authenticator) readCredential(ctx context.Context, hash Hash, timeout time.Duration) (db.GetCredentialRow, error) {
 	now := a.now()
 	a.mu.Lock()
 	paused := now.Before(a.pauseUntil)
@@ -201,7 +219,7 @@ func (a *Authenticator) readCredential(ctx context.Context, hash Hash) (db.GetCr
 	if paused {
 		return db.GetCredentialRow{}, errPaused
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	row, err := db.New(a.db).GetCredential(ctx, hash.String())
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
@@ -217,33 +235,25 @@ func (a *Authenticator) readCredential(ctx context.Context, hash Hash) (db.GetCr
 
 var errPaused = errors.New("the database did not answer a moment ago")
 
-// recall verifies a token by what the site remembers of it.
-func (a *Authenticator) recall(ctx context.Context, hash Hash, cause error) (api.Principal, error) {
-	unavailable := func(err error) (api.Principal, error) {
-		if !errors.Is(err, errPaused) {
-			a.logger.WarnContext(ctx, "a credential cannot be checked", "error", err)
-		}
-		return api.Principal{}, problem.CredentialsUnavailable.New("the credential cannot be checked at this moment")
-	}
+// recall returns what the site remembers of a token, and nil when that is nothing.
+func (a *Authenticator) recall(ctx context.Context, hash Hash) (*entitlement, error) {
 	if a.credentials == nil {
-		return unavailable(cause)
+		return nil, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	value, err := a.credentials.Credential(ctx, hash.String())
 	if err != nil {
-		return unavailable(errors.Join(cause, fmt.Errorf("reading a remembered credential: %w", err)))
+		return nil, fmt.Errorf("reading a remembered credential: %w", err)
 	}
 	if value == nil {
-		return unavailable(cause)
+		return nil, nil
 	}
-	var entry entitlement
-	if err := json.Unmarshal(value, &entry); err != nil {
-		return unavailable(errors.Join(cause, fmt.Errorf("decoding a remembered credential: %w", err)))
+	entry := new(entitlement)
+	if err := json.Unmarshal(value, entry); err != nil {
+		return nil, fmt.Errorf("decoding a remembered credential: %w", err)
 	}
-	principal := entry.principal()
-	a.cache.put(&verified{hash: hash, principal: principal, until: a.now().Add(cacheRememberedFor)})
-	return principal, nil
+	return entry, nil
 }
 
 // remember stores what the database said for the time it cannot be read. The request goes on whether that works or not.
@@ -263,7 +273,7 @@ func (a *Authenticator) remember(ctx context.Context, hash Hash, entry entitleme
 	if known && last.value == string(value) && now.Sub(last.at) < rememberAgainAfter {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	if err := a.credentials.KeepCredential(ctx, hash.String(), value, rememberFor); err != nil {
 		a.logger.WarnContext(ctx, "a verified credential is not remembered", "error", err)
@@ -291,7 +301,7 @@ func (a *Authenticator) forgetRemembered(ctx context.Context, hash Hash) error {
 	if a.credentials == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	if err := a.credentials.DropCredential(ctx, hash.String()); err != nil {
 		return fmt.Errorf("forgetting a credential: %w", err)

@@ -394,6 +394,24 @@ func TestHangingReplicaDelaysOneRequestASecond(t *testing.T) {
 	}
 }
 
+// TestSlowReplicaIsWaitedForWhenNothingIsRemembered: a token that the site has never seen is worth a wait of more than the
+// 200 ms after which one that is remembered is served from memory.
+func TestSlowReplicaIsWaitedForWhenNothingIsRemembered(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, sandboxtest.New(t), true)
+	s.user(t, "svc", "service")
+	text := s.token(t, auth.NewToken{Username: "svc", Name: "daq"})
+	s.replay(t)
+	ctx := sandboxtest.Context(t)
+	hold := make(chan struct{})
+	s.db.hold.Store(&hold)
+	time.AfterFunc(2*200*time.Millisecond, func() { close(hold) })
+	a := auth.NewAuthenticator(auth.AuthenticatorOptions{DB: s.db, Credentials: s.store, Now: s.clock.now, Logger: slog.New(slog.DiscardHandler)})
+	if _, err := a.Authenticate(ctx, text); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWithoutReplicaAndRedisNothingCanBeChecked(t *testing.T) {
 	t.Parallel()
 	pair := sandboxtest.New(t)
