@@ -142,7 +142,7 @@ func TestAPIKilledInMidRequestLosesAndDoublesNothing(t *testing.T) {
 	for site, url := range map[string]string{"main": ready.MainDBURL, "the replica": ready.ReplicaDBURL} {
 		var rows map[string][]string
 		d.wait(30*time.Second, "every write at "+site, func() bool {
-			rows = executionsByComment(t, url)
+			rows = executionsByComment(t, url, "crash-%", "running")
 			return len(rows) >= len(answered)
 		})
 		for key, id := range answered {
@@ -157,12 +157,13 @@ func TestAPIKilledInMidRequestLosesAndDoublesNothing(t *testing.T) {
 	}
 }
 
-// executionsByComment are the ids of the executions of the crash test by key.
-func executionsByComment(t *testing.T, url string) map[string][]string {
+// executionsByComment are the ids of executions by their comment, of those whose
+// comment is like a pattern and whose status is the one given.
+func executionsByComment(t *testing.T, url, pattern, status string) map[string][]string {
 	t.Helper()
 	found := map[string][]string{}
 	err := withPrimary(t.Context(), url, func(conn *pgx.Conn) error {
-		result, err := conn.Query(t.Context(), "SELECT comment, id::text FROM executed_obs_unit WHERE comment LIKE 'crash-%'")
+		result, err := conn.Query(t.Context(), "SELECT comment, id::text FROM executed_obs_unit WHERE comment LIKE $1 AND status::text = $2", pattern, status)
 		if err != nil {
 			return err
 		}

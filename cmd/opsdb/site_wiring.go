@@ -123,7 +123,7 @@ func (s *site) openMain(ctx context.Context) (err error) {
 	s.writer = txn.NewDirect(txn.DirectConfig{
 		Pool: s.primary, Reader: s.reader, Catalog: s.catalog, Problems: s.problems, Site: c.SiteName, SiteID: s.id, Logger: s.log, Tracer: s.tracer,
 	})
-	return s.openBuffer(nil)
+	return s.openBuffer(ctx, nil)
 }
 
 // openSecondary: writes go to the site's Redis, reads are the replica's rows
@@ -172,17 +172,18 @@ func (s *site) openSecondary(ctx context.Context, fatal context.CancelCauseFunc)
 	}
 	s.writer = txn.NewBuffered(txn.BufferedConfig{
 		Store: s.store, Reader: s.reader, Catalog: s.catalog, Problems: s.problems, Site: c.SiteName, SiteID: s.id, Direct: direct, Logger: s.log, Tracer: s.tracer,
+		Ending: ctx.Done(),
 	})
-	return s.openBuffer(s.local)
+	return s.openBuffer(ctx, s.local)
 }
 
-func (s *site) openBuffer(replica *pgxpool.Pool) (err error) {
+func (s *site) openBuffer(ctx context.Context, replica *pgxpool.Pool) (err error) {
 	c := s.config
 	s.buffer, err = buffer.New(buffer.Config{
 		Site: c.SiteName, URL: c.BackendURL, Version: version(), Store: s.store, Writer: s.writer, Reader: s.reader, Replica: replica, Primary: s.primary, PrimaryURL: c.MainDB.URL,
 		Catalog: s.catalog, Problems: s.problems, Capacity: c.BufferSize, BatchSize: c.BatchSize, BatchBytes: int(c.BatchBytes),
 		RetryAttempts: c.RetryAttempts, RetryDelay: c.RetryDelay, Interval: c.ProcessInterval, LSNInterval: c.LSNInterval, NoLSN: !c.LSNTracking,
-		Logger: s.log, Tracer: s.tracer,
+		Logger: s.log, Tracer: s.tracer, Ending: ctx.Done(),
 	})
 	return err
 }

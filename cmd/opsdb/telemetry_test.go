@@ -254,10 +254,7 @@ func TestOneTraceFromTheRequestToTheReplica(t *testing.T) {
 	comparePage(t, map[string]map[string]*dto.MetricFamily{"secondary": bt, "main": figures(t, ready.MainURL, ready.Admin)})
 
 	// Without a link: what waits, how old it is, and that the primary is away.
-	link := apiClient{base: ready.LinkURL}
-	if _, err := link.send(t.Context(), http.MethodPut, "/link", map[string]any{"up": false}, nil); err != nil {
-		t.Fatal(err)
-	}
+	setLink(t, ready, map[string]any{"up": false})
 	if _, err := client.send(t.Context(), http.MethodPost, "/executed_obs_units/start", map[string]any{"obs_unit_id": 1}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -267,9 +264,7 @@ func TestOneTraceFromTheRequestToTheReplica(t *testing.T) {
 			value(t, bt, "opsdb_buffer_oldest_age_seconds") > 0 && value(t, bt, "opsdb_pending_oldest_age_seconds") > 0 &&
 			value(t, bt, "opsdb_pending_rows", "table", "executed_obs_unit") == 1 && value(t, bt, "opsdb_processor_connections_lost_total") > 0
 	})
-	if _, err := link.send(t.Context(), http.MethodPut, "/link", map[string]any{"up": true}, nil); err != nil {
-		t.Fatal(err)
-	}
+	setLink(t, ready, map[string]any{"up": true})
 	d.wait(30*time.Second, "main to have seen the observatory", func() bool {
 		seen := value(t, figures(t, ready.MainURL, ready.Admin), "opsdb_site_last_seen_timestamp_seconds", "secondary", "observatory")
 		return time.Since(time.Unix(int64(seen), 0)) < time.Minute

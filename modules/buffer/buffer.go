@@ -69,6 +69,9 @@ type Config struct {
 	// Tracer makes the spans of flushes, and of what became of traced requests; nil
 	// makes none.
 	Tracer trace.Tracer
+	// Ending is closed when the process is told to stop: waits then end with the state
+	// reached. It may be nil.
+	Ending <-chan struct{}
 	// Clock tells the time; nil is time.Now.
 	Clock func() time.Time
 }

@@ -145,6 +145,7 @@ func (m *Module) getTransaction(ctx context.Context, in *getTransactionInput) (*
 			case <-time.After(100 * time.Millisecond):
 				continue
 			case <-limit.C:
+			case <-m.config.Ending:
 			case <-ctx.Done():
 			}
 			return nil, err
@@ -155,6 +156,8 @@ func (m *Module) getTransaction(ctx context.Context, in *getTransactionInput) (*
 		select {
 		case <-changed:
 		case <-limit.C:
+			return &transactionOutput{Body: t}, nil
+		case <-m.config.Ending:
 			return &transactionOutput{Body: t}, nil
 		case <-ctx.Done():
 			return nil, ctx.Err()

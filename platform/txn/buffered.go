@@ -33,6 +33,9 @@ type BufferedConfig struct {
 	// Tracer makes the spans of validating and accepting; nil makes none, and then
 	// transactions keep no trace context.
 	Tracer trace.Tracer
+	// Ending is closed when the process is told to stop: who waits then is told how far
+	// it is, or the process would end under a request. It may be nil.
+	Ending <-chan struct{}
 	// Clock tells the time; nil is time.Now.
 	Clock func() time.Time
 }
@@ -271,7 +274,7 @@ func (w *Buffered) reached(r Receipt, view pending.View) Receipt {
 }
 
 // Wait implements Writer: it waits until the transaction is replicated, failed,
-// blocked or discarded. The state applied is passed on only when time is up.
+// blocked or discarded, until time is up, or until the process is to end.
 func (w *Buffered) Wait(ctx context.Context, receipt Receipt, timeout time.Duration) Receipt {
 	if receipt.CommitLSN != "" || receipt.ValidateOnly {
 		return receipt // written at main directly, or not at all
@@ -287,6 +290,8 @@ func (w *Buffered) Wait(ctx context.Context, receipt Receipt, timeout time.Durat
 		select {
 		case <-changed:
 		case <-timer.C:
+			return receipt
+		case <-w.config.Ending:
 			return receipt
 		case <-ctx.Done():
 			return receipt
