@@ -205,7 +205,7 @@ func (p *Process) lastWords() string {
 	if err != nil {
 		return err.Error()
 	}
-	return lastLines(string(content[max(0, len(content)-4096):]), 5)
+	return lastLines(string(content[max(0, len(content)-4096):]), 12)
 }
 
 // Signal sends a signal to the process itself.

@@ -298,24 +298,9 @@ func (f *faults) healReplica(ctx context.Context) error {
 	defer f.replica.Unlock()
 	s := f.Stack
 	if !f.broken {
-		if err := s.Replica.Start(ctx); err != nil {
-			return err
-		}
-	}
-	follows, err := s.ReplicaCanFollow(ctx)
-	if err != nil {
-		f.recorder.mark(fmt.Sprintf("the replica does not tell where it is: %v", err))
-	}
-	if !f.broken && follows {
-		ready, cancel := context.WithTimeout(ctx, 30*time.Second)
+		comesBack, cancel := context.WithTimeout(ctx, 30*time.Second)
 		defer cancel()
-		err := s.Replica.Start(ready)
-		if err == nil {
-			err = s.Replica.ResumeReplay(ready)
-		}
-		if err == nil {
-			err = s.WaitForReplay(ready)
-		}
+		err := f.followAgain(comesBack)
 		if err == nil {
 			return nil
 		}
@@ -326,6 +311,26 @@ func (f *faults) healReplica(ctx context.Context) error {
 		return err
 	}
 	f.broken = false
+	return s.WaitForReplay(ctx)
+}
+
+// followAgain starts a replica and waits until it shows what main has. One that was
+// killed after it had replayed what a new primary lacks does not even start.
+func (f *faults) followAgain(ctx context.Context) error {
+	s := f.Stack
+	if err := s.Replica.Start(ctx); err != nil {
+		return err
+	}
+	follows, err := s.ReplicaCanFollow(ctx)
+	if err != nil {
+		return fmt.Errorf("asking where the replica is: %w", err)
+	}
+	if !follows {
+		return errors.New("it has what the primary of today never had")
+	}
+	if err := s.Replica.ResumeReplay(ctx); err != nil {
+		return err
+	}
 	return s.WaitForReplay(ctx)
 }
 
