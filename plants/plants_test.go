@@ -63,10 +63,10 @@ var plants = []plant{
 	{"id-taken stays in the view", "platform/pending/state.go", "&& p.Type == \"/problems/id-taken\"", "&& p.Type == \"never\"", "IDTaken", false},
 
 	// Draining.
-	{"taken from the buffer before the commit is known", "modules/buffer/processor.go", "\tanswer, lost := l.Flush(ctx, first, chosen.groups)\n", "\tvar early []pending.Settled\n\tfor n, g := range chosen.groups {\n\t\tfor _, i := range g {\n\t\t\tearly = append(early, pending.Settled{Seq: i.Seq, Position: first + int64(n), Outcome: pending.StateApplied})\n\t\t}\n\t}\n\tif err := s.Settle(ctx, early); err != nil {\n\t\treturn step{}, err\n\t}\n\tanswer, lost := l.Flush(ctx, first, chosen.groups)\n", "DrainOverALine|ProcessorThatDies", false},
+	{"taken from the buffer before the commit is known", "modules/buffer/processor.go", "\tencoding := encoding{selection: chosen}\n", "\tvar early []pending.Settled\n\tfor n, g := range chosen.groups {\n\t\tfor _, i := range g {\n\t\t\tearly = append(early, pending.Settled{Seq: i.Seq, Position: first + int64(n), Outcome: pending.StateApplied})\n\t\t}\n\t}\n\tif err := s.Settle(ctx, early); err != nil {\n\t\treturn step{}, err\n\t}\n\tencoding := encoding{selection: chosen}\n", "DrainOverALine|ProcessorThatDies", false},
 	{"groups count without their commit", "modules/buffer/settle.go", "\t\tif !g.Committed {\n\t\t\tcontinue\n\t\t}\n", "", "NothingOfAnUnanswered", false},
 	{"a discarded one counts as applied", "platform/txn/flush.go", "if row[1] != \"applied\" {", "if row[1] == \"\" {", "FlushTells|Discard", false},
-	{"no guard on earlier ones of the flush", "modules/buffer/pick.go", "\t\t\titem.Earlier = append(item.Earlier, ids[earlier])\n", "\t\t\t_ = earlier\n", "PoisonHoldsBack|SelectFlush", false},
+	{"no guard on earlier ones of the flush", "modules/buffer/pick.go", "\t\t\ts.earlier[tx.Seq] = append(s.earlier[tx.Seq], ids[earlier])\n", "\t\t\t_ = earlier\n", "PoisonHoldsBack|SelectFlush", false},
 	{"blocking is not transitive", "modules/buffer/pick.go", "\t\tby = append(by, blocked.Of(tx.Seq, tx.Changes)...)\n", "", "PoisonHoldsBack|SelectFlush", false},
 	{"what is held lets its dependants pass", "modules/buffer/pick.go", "|| len(waiting.Of(tx.Seq, tx.Changes)) > 0", "", "LockAtMain|SelectFlush", false},
 	{"a lock at main counts as a fault of the transaction", "platform/txn/flush.go", "if problem.ClassOf(err) != problem.Data || at < 0 {", "if at < 0 {", "modules/buffer:LockAtMain", false},
@@ -76,7 +76,7 @@ var plants = []plant{
 
 	// Applying: the ledger, the head, the claim.
 	{"no row in the ledger", "platform/txn/wire.go", "\te.add(m, nil)\n\tfor i, m := range steps {", "\t_ = m\n\tfor i, m := range steps {", "FlushCutAnywhere|FlushTells|DirectWriteCommits", false},
-	{"what is found in the ledger counts as failed", "platform/txn/flush.go", "\treturn answer, l.resolveFound(bounded, groups, &answer)\n", "\treturn answer, nil\n", "FlushCutAnywhere|FlushTells", false},
+	{"what is found in the ledger counts as failed", "platform/txn/flush.go", "\t\terr = l.resolveFound(bounded, waiting)\n", "", "FlushCutAnywhere|FlushTells", false},
 	{"the head does not look at the epoch", "platform/txn/internal/db/writes.sql.go", "WHERE site = $4 AND epoch = $5 AND batch = $6", "WHERE site = $4 AND $5::bigint IS NOT NULL AND batch = $6", "StaleProcessor|HeldFlush", false},
 	{"the head does not look at the number before it", "platform/txn/internal/db/writes.sql.go", "WHERE site = $4 AND epoch = $5 AND batch = $6", "WHERE site = $4 AND epoch = $5 AND $6::bigint IS NOT NULL", "StaleProcessor|HeldFlush", false},
 	{"the claim does not look at the epoch", "platform/txn/internal/db/writes.sql.go", "WHERE site = $2 AND epoch < $1", "WHERE site = $2", "StaleProcessor|LateClaim|HeldFlush", false},

@@ -22,8 +22,8 @@ type chaosPlant struct {
 
 var chaosPlants = []chaosPlant{
 	{"taken from the buffer before the commit is known", "modules/buffer/processor.go",
-		"\tanswer, lost := l.Flush(ctx, first, chosen.groups)\n",
-		"\tvar early []pending.Settled\n\tfor n, g := range chosen.groups {\n\t\tfor _, i := range g {\n\t\t\tearly = append(early, pending.Settled{Seq: i.Seq, Position: first + int64(n), Outcome: pending.StateApplied})\n\t\t}\n\t}\n\tif err := s.Settle(ctx, early); err != nil {\n\t\treturn step{}, err\n\t}\n\tanswer, lost := l.Flush(ctx, first, chosen.groups)\n",
+		"\tencoding := encoding{selection: chosen}\n",
+		"\tvar early []pending.Settled\n\tfor n, g := range chosen.groups {\n\t\tfor _, i := range g {\n\t\t\tearly = append(early, pending.Settled{Seq: i.Seq, Position: first + int64(n), Outcome: pending.StateApplied})\n\t\t}\n\t}\n\tif err := s.Settle(ctx, early); err != nil {\n\t\treturn step{}, err\n\t}\n\tencoding := encoding{selection: chosen}\n",
 		"link-reset,link-cut-one-way,kill-primary", []string{chaos.Lost}},
 	{"answered before it is stored", "platform/txn/buffered.go",
 		"\t\taccepted, err := w.config.Store.Accept(ctx, pending.Accept{Transaction: tx, Changes: v.draft.changes, View: v.view, Exempt: v.builder.exempt})\n",

@@ -11,7 +11,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/opsdb/opsdb/platform/pending"
-	"github.com/opsdb/opsdb/platform/txn"
 )
 
 // maxLinks bounds the requests that one flush's span is linked to.
@@ -36,38 +35,30 @@ type traced struct {
 }
 
 // takeOff begins a flight; ctx then carries its span.
-func (p *processor) takeOff(ctx context.Context, view pending.View, groups [][]*txn.Item) (context.Context, *flight) {
+func (p *processor) takeOff(ctx context.Context, chosen selection) (context.Context, *flight) {
 	f := &flight{figures: p.figures, tracer: p.tracer, began: time.Now()}
-	bytes := 0
-	for _, g := range groups {
+	for _, g := range chosen.groups {
 		f.size += len(g)
-		for _, item := range g {
-			bytes += item.Bytes()
-		}
 	}
 	if p.tracer == nil {
 		return ctx, f
 	}
 	f.traced = map[int64]traced{}
 	var links []trace.Link
-	for _, g := range groups {
-		for _, item := range g {
-			tx, ok := view.TxBySeq(item.Seq)
-			if !ok {
-				continue
-			}
+	for _, g := range chosen.groups {
+		for _, tx := range g {
 			parent := spanContext(tx.Trace())
 			if !parent.IsValid() {
 				continue
 			}
-			f.traced[item.Seq] = traced{tx.ID, parent}
+			f.traced[tx.Seq] = traced{tx.ID, parent}
 			if len(links) < maxLinks {
 				links = append(links, trace.Link{SpanContext: parent})
 			}
 		}
 	}
 	ctx, f.span = p.tracer.Start(ctx, "flush", trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindClient), trace.WithLinks(links...), trace.WithAttributes(
-		attribute.Int("opsdb.transactions", f.size), attribute.Int("opsdb.commits", len(groups)), attribute.Int("opsdb.bytes", bytes),
+		attribute.Int("opsdb.transactions", f.size), attribute.Int("opsdb.commits", len(chosen.groups)), attribute.Int("opsdb.bytes", chosen.bytes),
 	))
 	return ctx, f
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/google/uuid"
@@ -28,11 +29,14 @@ type held struct {
 	until time.Time
 }
 
-// selection is what one flush will send, and what was found out on the way.
+// selection is what one flush will send, and what was found out on the way. It is
+// made from the stored transactions alone, so that the commits are counted before
+// any of them is encoded.
 type selection struct {
-	groups  [][]*txn.Item
+	groups  [][]*pending.Tx
+	earlier map[int64][]uuid.UUID // by seq: what it depends on in the same flush
+	bytes   int                   // on the line, about
 	blocked []pending.Blocking
-	refused []pending.Failure
 	// unknown is set when the next transaction has a step of a kind that this
 	// program does not know.
 	unknown error
@@ -40,23 +44,27 @@ type selection struct {
 	wait time.Duration
 }
 
-// preparer makes a transaction ready to be sent; a *txn.Link is one.
-type preparer interface {
-	Prepare(ctx context.Context, tx *pending.Transaction) (*txn.Item, error)
-}
-
 // limits are those of one flush.
 type limits struct{ count, bytes int }
+
+// onLine is about what a transaction needs on the line: its values go there twice,
+// for its rows and for the ledger.
+func onLine(tx *pending.Tx) int {
+	bytes := 256
+	for i := range tx.Changes {
+		bytes += 2 * len(tx.Changes[i].Columns)
+	}
+	return bytes
+}
 
 // selectFlush chooses the oldest transactions that may be sent. Blocked ones are
 // found transitively: what is found blocked here blocks what comes after it. What
 // is held keeps back what depends on it, or order would be lost.
-func selectFlush(ctx context.Context, view pending.View, l preparer, limit limits, holding map[int64]held, now time.Time) (selection, error) {
-	var s selection
+func selectFlush(view pending.View, limit limits, holding map[int64]held, now time.Time) selection {
+	s := selection{earlier: map[int64][]uuid.UUID{}}
 	var blocked, waiting, chosen txn.Dependencies
 	ids := map[int64]uuid.UUID{}
-	bytes := 0
-	var group []*txn.Item
+	var group []*pending.Tx
 	groupSize := 0
 	for _, tx := range view.Buffered(limit.count+2*len(holding), limit.bytes) {
 		if tx.Unknown != nil {
@@ -78,51 +86,89 @@ func selectFlush(ctx context.Context, view pending.View, l preparer, limit limit
 			}
 			continue
 		}
-		if len(ids) >= limit.count {
-			break
-		}
-		whole, err := tx.Transaction()
-		if err != nil {
-			return s, fmt.Errorf("reading transaction %d: %w", tx.Seq, err)
-		}
-		item, err := l.Prepare(ctx, whole)
-		var refused *problem.Problem
-		switch {
-		case errors.Is(err, pending.ErrUnknownKind):
-			s.unknown = err
-		case errors.As(err, &refused):
-			s.refused = append(s.refused, pending.Failure{Seq: tx.Seq, Problem: encodeProblem(refused)})
-			blocked.Add(tx.Seq, tx.Changes)
-			continue
-		case err != nil:
-			return s, err
-		}
-		if s.unknown != nil {
-			break
-		}
-		if len(ids) > 0 && (item.Large() || bytes+item.Bytes() > limit.bytes) {
+		size := onLine(tx)
+		large := size > groupBytes
+		if len(ids) >= limit.count || len(ids) > 0 && (large || s.bytes+size > limit.bytes) {
 			break
 		}
 		for _, earlier := range chosen.Of(tx.Seq, tx.Changes) {
-			item.Earlier = append(item.Earlier, ids[earlier])
+			s.earlier[tx.Seq] = append(s.earlier[tx.Seq], ids[earlier])
 		}
-		if len(group) == groupCount || len(group) > 0 && groupSize+item.Bytes() > groupBytes {
+		if len(group) == groupCount || len(group) > 0 && groupSize+size > groupBytes {
 			s.groups = append(s.groups, group)
 			group, groupSize = nil, 0
 		}
-		group = append(group, item)
-		groupSize += item.Bytes()
-		bytes += item.Bytes()
+		group = append(group, tx)
+		groupSize += size
+		s.bytes += size
 		ids[tx.Seq] = tx.ID
 		chosen.Add(tx.Seq, tx.Changes)
-		if item.Large() {
+		if large {
 			break
 		}
 	}
 	if len(group) > 0 {
 		s.groups = append(s.groups, group)
 	}
-	return s, nil
+	return s
+}
+
+// preparer makes a transaction ready to be sent; a *txn.Link is one.
+type preparer interface {
+	Prepare(ctx context.Context, tx *pending.Transaction) (*txn.Item, error)
+}
+
+// encoding makes the groups of a selection ready, one while the one before it is on
+// its way, and keeps what was found out.
+type encoding struct {
+	selection
+	refused []pending.Failure // a value cannot be sent
+	kept    []pending.Blocking
+	// err is why it ended early: a transaction cannot be read.
+	err error
+}
+
+// ready gives the groups in order. A transaction that cannot be sent is left out,
+// and so is what depends on it.
+func (e *encoding) ready(ctx context.Context, l preparer) iter.Seq[[]*txn.Item] {
+	return func(yield func([]*txn.Item) bool) {
+		var out txn.Dependencies
+		for _, group := range e.groups {
+			items := make([]*txn.Item, 0, len(group))
+			for _, tx := range group {
+				if by := out.Of(tx.Seq, tx.Changes); len(by) > 0 {
+					e.kept = append(e.kept, pending.Blocking{Seq: tx.Seq, By: by[0]})
+					out.Add(tx.Seq, tx.Changes)
+					continue
+				}
+				item, err := prepare(ctx, l, tx)
+				var refused *problem.Problem
+				switch {
+				case errors.As(err, &refused):
+					e.refused = append(e.refused, pending.Failure{Seq: tx.Seq, Problem: encodeProblem(refused)})
+					out.Add(tx.Seq, tx.Changes)
+					continue
+				case err != nil:
+					// Nothing of this group: what follows it must not go before it.
+					e.err = err
+					return
+				}
+				item.Earlier = e.earlier[tx.Seq]
+				items = append(items, item)
+			}
+			if !yield(items) {
+				return
+			}
+		}
+	}
+}
+
+func prepare(ctx context.Context, l preparer, tx *pending.Tx) (*txn.Item, error) {
+	whole, err := tx.Transaction()
+	if err != nil {
+		return nil, fmt.Errorf("reading transaction %d: %w", tx.Seq, err)
+	}
+	return l.Prepare(ctx, whole)
 }
 
 // encodeProblem is the problem as a dead letter keeps it.

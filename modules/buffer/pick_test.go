@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/opsdb/opsdb/platform/pending"
-	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
 	"github.com/opsdb/opsdb/platform/txn"
 	"github.com/opsdb/opsdb/platform/txn/txntest"
 )
@@ -19,8 +18,8 @@ func seqs(s selection) [][]int64 {
 	var all [][]int64
 	for _, g := range s.groups {
 		var group []int64
-		for _, item := range g {
-			group = append(group, item.Seq)
+		for _, tx := range g {
+			group = append(group, tx.Seq)
 		}
 		all = append(all, group)
 	}
@@ -30,12 +29,6 @@ func seqs(s selection) [][]int64 {
 func TestSelectFlushKeepsOrderAndLimits(t *testing.T) {
 	t.Parallel()
 	s := txntest.New(t)
-	ctx := sandboxtest.Context(t)
-	l, _, err := txn.Connect(ctx, s.LinkConfig(), s.Catalog, 1, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(l.Close)
 	one := txntest.Note(t, s.Buffered, "one", nil)                                         // seq 1
 	txntest.EditNote(t, s.Buffered, txntest.Edit{ID: one, Body: "two", Status: "open"})    // 2: touches what 1 creates
 	three := txntest.Note(t, s.Buffered, "three", &one)                                    // 3: refers to what 1 creates
@@ -49,36 +42,33 @@ func TestSelectFlushKeepsOrderAndLimits(t *testing.T) {
 		return true
 	})
 
-	all, err := selectFlush(ctx, view, l, limits{count: 1000, bytes: 4 << 20}, nil, now)
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := selectFlush(view, limits{count: 1000, bytes: 4 << 20}, nil, now)
 	if diff := cmp.Diff([][]int64{{1, 2, 3, 4, 5}}, seqs(all)); diff != "" {
 		t.Errorf("everything (-want +got):\n%s", diff)
 	}
 	for i, want := range map[int][]uuid.UUID{0: nil, 1: {ids[1]}, 2: {ids[1]}, 3: nil, 4: {ids[3]}} {
-		if diff := cmp.Diff(want, all.groups[0][i].Earlier); diff != "" {
+		if diff := cmp.Diff(want, all.earlier[int64(i+1)]); diff != "" {
 			t.Errorf("guards of %d (-want +got):\n%s", i+1, diff)
 		}
 	}
 
-	few, err := selectFlush(ctx, view, l, limits{count: 2, bytes: 4 << 20}, nil, now)
-	if diff := cmp.Diff([][]int64{{1, 2}}, seqs(few)); err != nil || diff != "" {
-		t.Errorf("at most two, %v (-want +got):\n%s", err, diff)
+	few := selectFlush(view, limits{count: 2, bytes: 4 << 20}, nil, now)
+	if diff := cmp.Diff([][]int64{{1, 2}}, seqs(few)); diff != "" {
+		t.Errorf("at most two (-want +got):\n%s", diff)
 	}
 
 	// What is held keeps back what depends on it, or the order would be lost.
 	held := map[int64]held{2: {tries: 1, until: now.Add(time.Minute)}, 3: {tries: 1, until: now.Add(time.Second)}}
-	rest, err := selectFlush(ctx, view, l, limits{count: 1000, bytes: 4 << 20}, held, now)
-	if diff := cmp.Diff([][]int64{{1, 4}}, seqs(rest)); err != nil || diff != "" {
-		t.Errorf("with two held, %v (-want +got):\n%s", err, diff)
+	rest := selectFlush(view, limits{count: 1000, bytes: 4 << 20}, held, now)
+	if diff := cmp.Diff([][]int64{{1, 4}}, seqs(rest)); diff != "" {
+		t.Errorf("with two held (-want +got):\n%s", diff)
 	}
 	if rest.wait != time.Second {
 		t.Errorf("the next try is due in %v, want 1s", rest.wait)
 	}
-	rest, err = selectFlush(ctx, view, l, limits{count: 1000, bytes: 4 << 20}, held, now.Add(2*time.Second))
-	if diff := cmp.Diff([][]int64{{1, 3, 4, 5}}, seqs(rest)); err != nil || diff != "" {
-		t.Errorf("with one held, %v (-want +got):\n%s", err, diff)
+	rest = selectFlush(view, limits{count: 1000, bytes: 4 << 20}, held, now.Add(2*time.Second))
+	if diff := cmp.Diff([][]int64{{1, 3, 4, 5}}, seqs(rest)); diff != "" {
+		t.Errorf("with one held (-want +got):\n%s", diff)
 	}
 }
 
@@ -87,17 +77,10 @@ func TestSelectFlushKeepsOrderAndLimits(t *testing.T) {
 func TestNothingOfAnUnansweredCommitIsSettled(t *testing.T) {
 	t.Parallel()
 	p := &processor{holding: map[int64]held{}, now: time.Now}
-	items := func(seq ...int64) (group []*txn.Item) {
-		for _, n := range seq {
-			group = append(group, &txn.Item{Seq: n})
-		}
-		return group
-	}
-	answer := txn.FlushAnswer{Groups: []txn.GroupAnswer{
-		{Committed: true, Position: 7, Items: []txn.Answer{{Outcome: txn.Applied}, {Outcome: txn.Discarded}, {Outcome: txn.Postponed}}},
-		{Position: 8, Items: []txn.Answer{{Outcome: txn.Applied}, {Outcome: txn.Applied}}},
-	}}
-	got := p.sort(pending.View{}, [][]*txn.Item{items(1, 2, 3), items(4, 5)}, answer, time.Now())
+	got := p.sort(pending.View{}, []txn.GroupAnswer{
+		{Committed: true, Position: 7, Items: []txn.Answer{{Seq: 1, Outcome: txn.Applied}, {Seq: 2, Outcome: txn.Discarded}, {Seq: 3, Outcome: txn.Postponed}}},
+		{Position: 8, Items: []txn.Answer{{Seq: 4, Outcome: txn.Applied}, {Seq: 5, Outcome: txn.Applied}}},
+	}, time.Now())
 	want := []pending.Settled{{Seq: 1, Position: 7, Outcome: pending.StateApplied}, {Seq: 2, Position: 7, Outcome: pending.StateDiscarded}}
 	if diff := cmp.Diff(want, got.settled); diff != "" {
 		t.Errorf("settled (-want +got):\n%s", diff)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"time"
@@ -49,7 +50,7 @@ type session interface {
 // link is the processor's connection to the primary; *txn.Link is one.
 type link interface {
 	preparer
-	Flush(ctx context.Context, first int64, groups [][]*txn.Item) (txn.FlushAnswer, error)
+	Flush(ctx context.Context, first int64, groups iter.Seq[[]*txn.Item], bytes int, heard func([]txn.GroupAnswer) error) error
 	Heartbeat(ctx context.Context, s txn.Status) error
 	Alive() error
 	Close()
@@ -300,8 +301,8 @@ type step struct {
 	reason error
 }
 
-// flush sends what may be sent, in one round trip, and settles it. Its error ends
-// the connection.
+// flush sends what may be sent, in one round trip, and settles each commit as soon
+// as its answer has come. Its error ends the connection.
 func (p *processor) flush(ctx context.Context, s session, l link) (step, error) {
 	view, err := p.store.CatchUp(ctx)
 	if err != nil {
@@ -326,13 +327,10 @@ func (p *processor) flush(ctx context.Context, s session, l link) (step, error) 
 			delete(p.holding, seq)
 		}
 	}
-	chosen, err := selectFlush(ctx, view, l, p.limit, p.holding, now)
-	if err != nil {
-		return step{status: statusStopped, reason: err, wait: againLimit}, nil
-	}
-	if len(chosen.blocked) > 0 || len(chosen.refused) > 0 {
+	chosen := selectFlush(view, p.limit, p.holding, now)
+	if len(chosen.blocked) > 0 {
 		// Evaluated again on what is left: these make room for others.
-		return step{more: true}, errors.Join(s.Fail(ctx, p.withRetries(view, chosen.refused)), s.Block(ctx, chosen.blocked))
+		return step{more: true}, s.Block(ctx, chosen.blocked)
 	}
 	if len(chosen.groups) == 0 {
 		if chosen.unknown != nil {
@@ -345,16 +343,28 @@ func (p *processor) flush(ctx context.Context, s session, l link) (step, error) 
 	if err != nil {
 		return step{}, err
 	}
-	ctx, flight := p.takeOff(ctx, view, chosen.groups)
-	answer, lost := l.Flush(ctx, first, chosen.groups)
-	outcome := p.sort(view, chosen.groups, answer, now)
-	if err := p.settle(ctx, s, outcome, answer); err != nil {
-		flight.land(view, outcomeUnknown, errors.Join(lost, err))
-		return step{}, errors.Join(lost, err)
-	}
+	ctx, flight := p.takeOff(ctx, chosen)
+	encoding := encoding{selection: chosen}
+	var outcome outcome
+	lost := l.Flush(ctx, first, encoding.ready(ctx, l), chosen.bytes, func(groups []txn.GroupAnswer) error {
+		known := p.sort(view, groups, now)
+		err := p.settle(ctx, s, known)
+		if err == nil {
+			outcome.add(known)
+		}
+		return err
+	})
 	flight.land(view, outcome, lost)
 	if lost != nil {
 		return step{}, lost
+	}
+	if len(encoding.refused) > 0 || len(encoding.kept) > 0 {
+		if err := errors.Join(s.Fail(ctx, p.withRetries(view, encoding.refused)), s.Block(ctx, encoding.kept)); err != nil {
+			return step{}, err
+		}
+	}
+	if encoding.err != nil {
+		return step{status: statusStopped, reason: encoding.err, wait: againLimit}, nil
 	}
 	if outcome.fault != nil {
 		p.faults++

@@ -21,26 +21,31 @@ type outcome struct {
 	fault   error
 }
 
-// outcomeUnknown is that of a flush that could not be settled: it is found again.
-var outcomeUnknown outcome
+// add joins what came of further groups.
+func (o *outcome) add(more outcome) {
+	o.settled, o.failed = append(o.settled, more.settled...), append(o.failed, more.failed...)
+	if more.fault != nil {
+		o.fault = more.fault
+	}
+}
 
 // sort reads the answers of the groups that are known to be committed. Of all
 // others nothing is known: they stay where they are.
-func (p *processor) sort(view pending.View, groups [][]*txn.Item, answer txn.FlushAnswer, now time.Time) outcome {
+func (p *processor) sort(view pending.View, groups []txn.GroupAnswer, now time.Time) outcome {
 	var o outcome
-	for n, g := range answer.Groups {
+	for _, g := range groups {
 		if !g.Committed {
 			continue
 		}
-		for i, a := range g.Items {
-			seq := groups[n][i].Seq
+		for _, a := range g.Items {
+			seq := a.Seq
 			switch a.Outcome {
 			case txn.Applied, txn.Discarded:
 				state := pending.StateApplied
 				if a.Outcome == txn.Discarded {
 					state = pending.StateDiscarded
 				}
-				o.settled = append(o.settled, pending.Settled{Seq: seq, Position: g.Position, LSN: answer.LSN, Outcome: state})
+				o.settled = append(o.settled, pending.Settled{Seq: seq, Position: g.Position, LSN: g.LSN, Outcome: state})
 				delete(p.holding, seq)
 			case txn.Refused:
 				o.failed = append(o.failed, pending.Failure{Seq: seq, Problem: encodeProblem(a.Problem)})
@@ -80,7 +85,7 @@ func mayHold(err error) bool {
 
 // settle stores what is known. A Redis that is away for a moment is waited for:
 // giving up would send everything again.
-func (p *processor) settle(ctx context.Context, s session, o outcome, answer txn.FlushAnswer) error {
+func (p *processor) settle(ctx context.Context, s session, o outcome) error {
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	wait := pause{limit: time.Second}
@@ -103,7 +108,7 @@ func (p *processor) settle(ctx context.Context, s session, o outcome, answer txn
 	}
 	if len(o.settled) > 0 {
 		p.state.processed(len(o.settled), p.now())
-		at, err := lsn.Parse(answer.LSN)
+		at, err := lsn.Parse(o.settled[len(o.settled)-1].LSN)
 		if err != nil {
 			at = 0 // the position was lost with the connection
 		}

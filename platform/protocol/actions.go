@@ -140,7 +140,11 @@ func flushWords(_ *Model, a Action) string {
 }
 
 func answerWords(_ *Model, a Action) string {
-	return fmt.Sprintf("processor %d: the answers to %d groups arrive", a.X+1, a.Y)
+	text := fmt.Sprintf("processor %d: the answers to %d groups arrive", a.X+1, a.Y&^waits)
+	if a.Y&waits != 0 {
+		text += ", it waits for the others"
+	}
+	return text
 }
 
 func emptyWords(_ *Model, a Action) string {

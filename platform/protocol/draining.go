@@ -234,11 +234,17 @@ func (m *Model) raiseBatch(s *State, a Action) bool {
 // deliverGroup: the primary works off the next group of the flush.
 func (m *Model) deliverGroup(s *State, a Action) bool {
 	p := &s.Processors[a.X]
-	if p.Stage != flushing || p.Timeline != s.Primary.Timeline || m.full(s, 1) || !p.Flush.more() {
+	if !p.sending() || p.Timeline != s.Primary.Timeline || m.full(s, 1) {
 		return false
 	}
 	m.deliver(s, &p.Flush, p.Epoch, &p.Previous)
 	return true
+}
+
+// sending: groups of its flush are on their way, also while the answers to the first
+// ones are settled.
+func (p *Processor) sending() bool {
+	return (p.Stage == flushing || p.Stage == answered || p.Stage == failing) && p.Flush.more()
 }
 
 func (f *Flush) more() bool {
@@ -249,7 +255,7 @@ func (f *Flush) more() bool {
 func (m *Model) rollBack(s *State, a Action) bool {
 	p := &s.Processors[a.X]
 	f := &p.Flush
-	if p.Stage != flushing || p.Timeline != s.Primary.Timeline || !f.more() || !m.can(s, RolledBack) {
+	if !p.sending() || p.Timeline != s.Primary.Timeline || !m.can(s, RolledBack) {
 		return false
 	}
 	if m.faults.TakesAnyTagForACommit {
@@ -262,37 +268,42 @@ func (m *Model) rollBack(s *State, a Action) bool {
 	return true
 }
 
+// waits, in the Y of hear, says that the processor waits for the answers to the other
+// groups.
+const waits uint8 = 4
+
 // hear: the processor knows the answers to the first Y groups. Fewer than it has
-// sent, and the connection is lost: these are settled, and of the others nothing is
-// known.
+// sent, and it waits for the others while these are settled, or the connection is
+// lost: then of the others nothing is known.
 func (m *Model) hear(s *State, a Action) bool {
 	p := &s.Processors[a.X]
 	f := &p.Flush
-	groups := uint8(1)
-	if f.Groups[1] != 0 {
-		groups = 2
-	}
-	if p.Stage != flushing || a.Y > f.Delivered || a.Y == 0 && !f.Refused {
+	n, on, groups := a.Y&^waits, a.Y&waits != 0, f.groups()
+	if p.Stage != flushing || n > f.Delivered || n < f.Heard || n == f.Heard && (on || !f.Refused) || on && n == groups {
 		return false
 	}
-	lost := a.Y < groups
+	lost := n < groups && !on
 	if lost && !f.Refused && p.Timeline == s.Primary.Timeline && !s.Resting && !m.can(s, LinkCut) {
 		return false
 	}
 	known := Set(0)
 	next := p.goesOn(answered)
 	next.Lost = lost
-	for g := range a.Y {
+	for g := f.Heard; g < n; g++ {
 		known |= f.Groups[g]
 		next.Settled[g], next.Numbers[g] = f.Done[g], f.Numbers[g]
 	}
-	if m.faults.SettlesWhatItHasNotHeard && a.Y > 0 {
-		for g := a.Y; g < groups; g++ {
+	if m.faults.SettlesWhatItHasNotHeard && n > 0 {
+		for g := n; g < groups; g++ {
 			next.Settled[g], next.Numbers[g] = f.Groups[g], f.Numbers[g]
 		}
 	}
 	next.Discards, next.Won, next.Failed = f.Discards&known, f.Won, f.Failed&known
-	if a.Y == 0 && !m.faults.SettlesWhatItHasNotHeard {
+	if on {
+		next.Flush = *f
+		next.Flush.Heard = n
+	}
+	if n == f.Heard && !m.faults.SettlesWhatItHasNotHeard {
 		next = Processor{}
 	}
 	*p = next
@@ -326,17 +337,27 @@ func (m *Model) settle(s *State, a Action) bool {
 			}
 		})
 	}
-	switch {
-	case p.Failed != 0:
+	if p.Failed != 0 {
 		next := p.goesOn(failing)
-		next.Failed, next.Lost = p.Failed, p.Lost
+		next.Failed, next.Lost, next.Flush = p.Failed, p.Lost, p.Flush
 		*p = next
-	case p.Lost:
-		*p = Processor{}
-	default:
-		*p = p.goesOn(ready)
+	} else {
+		*p = p.afterAnswers()
 	}
 	return true
+}
+
+// afterAnswers is the connection once what is known of its flush is settled.
+func (p *Processor) afterAnswers() Processor {
+	switch {
+	case p.Lost:
+		return Processor{}
+	case p.Flush.Heard != 0:
+		next := p.goesOn(flushing)
+		next.Flush = p.Flush
+		return next
+	}
+	return p.goesOn(ready)
 }
 
 // foundAt: the commit of that number holds none of the set.
@@ -408,11 +429,7 @@ func (m *Model) fail(s *State, a Action) bool {
 		r.Positions[x], r.BlockedBy[x] = 0, 0
 		r.Tries[x]++
 	})
-	if p.Lost {
-		*p = Processor{}
-	} else {
-		*p = p.goesOn(ready)
-	}
+	*p = p.afterAnswers()
 	return true
 }
 
@@ -430,7 +447,7 @@ func (m *Model) lose(s *State, a Action) bool {
 // loseLate is the same while the network still holds what was sent.
 func (m *Model) loseLate(s *State, a Action) bool {
 	p := &s.Processors[a.X]
-	if p.Timeline != s.Primary.Timeline || p.Stage != claiming && !(p.Stage == flushing && p.Flush.more()) {
+	if p.Timeline != s.Primary.Timeline || p.Stage != claiming && !p.sending() {
 		return false
 	}
 	for i := range s.Late {
@@ -439,7 +456,7 @@ func (m *Model) loseLate(s *State, a Action) bool {
 				return false
 			}
 			*l = Late{Kind: lateClaim, Epoch: p.Epoch}
-			if p.Stage == flushing {
+			if p.Stage != claiming {
 				*l = Late{Kind: lateFlush, Epoch: p.Epoch, Previous: p.Previous, Flush: p.Flush}
 			}
 			*p = Processor{}
@@ -472,6 +489,9 @@ func overAnswers(m *Model) (out []Action) {
 	for p := range max(m.scenario.Processors, 1) {
 		for n := range uint8(maxGroups + 1) {
 			out = append(out, Action{X: p, Y: n})
+			if n > 0 && n < maxGroups && m.scenario.Split {
+				out = append(out, Action{X: p, Y: n | waits})
+			}
 		}
 	}
 	return out

@@ -32,7 +32,7 @@ func (f *follower) commit(at place) (out []place) {
 			if f.m.connectFlush(&then.State, Action{X: uint8(i)}) {
 				fits(then)
 			}
-		case p.Stage == flushing && p.Flush.more() && p.Flush.Numbers[p.Flush.Delivered] == c.Batch:
+		case p.sending() && p.Flush.Numbers[p.Flush.Delivered] == c.Batch:
 			if f.m.deliverGroup(&then.State, Action{X: uint8(i)}) {
 				fits(then)
 			}
@@ -66,10 +66,10 @@ func (f *follower) expected(at *place, epoch uint8) bool {
 func (f *follower) abandon(at place, i int, then func(at place)) {
 	p := at.Processors[i]
 	at.Processors[i] = Processor{}
-	inFlight := p.Stage == claiming || p.Stage == flushing && p.Flush.more()
+	inFlight := p.Stage == claiming || p.sending()
 	if inFlight && p.Timeline == at.Primary.Timeline && f.expected(&at, p.Epoch) {
 		late := Late{Kind: lateClaim, Epoch: p.Epoch}
-		if p.Stage == flushing {
+		if p.Stage != claiming {
 			late = Late{Kind: lateFlush, Epoch: p.Epoch, Previous: p.Previous, Flush: p.Flush}
 		}
 		for k := range at.Late {
@@ -149,15 +149,17 @@ func (f *follower) claimed(at place, i int, then func(at place)) {
 }
 
 // heard lets commits happen until the first n groups of the flush are committed and
-// their answers have arrived.
+// their answers have arrived; those of the others may still come.
 func (f *follower) heard(at place, i int, n uint8, then func(at place)) {
 	p := &at.Processors[i]
 	if p.Stage != flushing {
 		return
 	}
 	if p.Flush.Delivered >= n {
-		if f.m.hear(&at.State, Action{X: uint8(i), Y: n}) {
-			then(at)
+		for _, y := range []uint8{n, n | waits} {
+			if later := at; f.m.hear(&later.State, Action{X: uint8(i), Y: y}) {
+				then(later)
+			}
 		}
 		return
 	}

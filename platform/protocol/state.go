@@ -109,6 +109,7 @@ type Flush struct {
 	Groups    [maxGroups]Set
 	Numbers   [maxGroups]uint8
 	Delivered uint8 // groups that the primary has seen
+	Heard     uint8 // groups whose answers have arrived, and were settled while the others were on their way
 	Refused   bool  // a head was refused, or a commit rolled back
 	// The answers of the primary, on their way back.
 	Done     [maxGroups]Set

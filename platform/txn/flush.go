@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/google/uuid"
@@ -65,6 +66,7 @@ const (
 
 // Answer is what the primary said about one item.
 type Answer struct {
+	Seq     int64
 	Outcome Outcome
 	// Problem is set when Refused: what a dead letter shows.
 	Problem *problem.Problem
@@ -72,6 +74,14 @@ type Answer struct {
 	Err error
 	// Found says of Applied and Discarded that the ledger had the transaction already.
 	Found bool
+
+	id uuid.UUID
+}
+
+// found says that the ledger seems to have the transaction already.
+func (a *Answer) found() bool {
+	var pg *pgconn.PgError
+	return errors.As(a.Err, &pg) && pg.Code == "23505" && (pg.ConstraintName == LedgerKey || pg.ConstraintName == IdempotencyKey)
 }
 
 // GroupAnswer is what the primary said about one commit.
@@ -81,15 +91,19 @@ type GroupAnswer struct {
 	Committed bool
 	// Position is the commit's number.
 	Position int64
-	Items    []Answer
+	// LSN is how far the primary's log was on disk after the commit, empty when that
+	// answer was lost.
+	LSN   string
+	Items []Answer
 }
 
-// FlushAnswer is what is known after a flush, also after one that was cut.
-type FlushAnswer struct {
-	Groups []GroupAnswer
-	// LSN is how far the primary's log was on disk after the last commit, empty when
-	// the answer was lost.
-	LSN string
+func (g *GroupAnswer) found() bool {
+	for i := range g.Items {
+		if g.Items[i].found() {
+			return true
+		}
+	}
+	return false
 }
 
 // errRolledBack is a COMMIT that answered ROLLBACK: PostgreSQL does so, without
@@ -115,59 +129,72 @@ func (l *Link) Prepare(ctx context.Context, tx *pending.Transaction) (*Item, err
 
 // Flush sends groups of items in one round trip, each group one commit with the
 // number first, first+1, and so on. The numbers must be above every number ever
-// sent, and stored as such, before Flush is called.
+// sent, and stored as such, before Flush is called. A group is sent as soon as
+// groups gives it, so that making the next one ready costs no time; bytes is about
+// what they are together.
 //
-// The answer is valid also with an error: groups that are Committed are. An error
-// means that nothing is known about the others, and that the link must be closed:
-// a lost connection, a deadline, or a head that was refused because another
-// processor has claimed the site (SQLSTATE OP002).
-func (l *Link) Flush(ctx context.Context, first int64, groups [][]*Item) (FlushAnswer, error) {
-	bytes := 0
-	for _, g := range groups {
-		for _, item := range g {
-			bytes += item.Bytes()
-		}
-	}
-	patience := l.config.Patience + time.Duration(bytes)*time.Second/time.Duration(l.config.SlowestRate)
-	bounded, cancel := context.WithTimeout(ctx, patience)
+// heard is told of committed groups in their order, each as soon as its answer has
+// come, so that the first need not wait for the last; what the ledger had already is
+// looked up at the end, and groups from there on wait for it. An error of heard ends
+// the flush.
+//
+// An error means that nothing is known about the groups that heard was not told of,
+// and that the link must be closed: a lost connection, a deadline, or a head that was
+// refused because another processor has claimed the site (SQLSTATE OP002).
+func (l *Link) Flush(ctx context.Context, first int64, groups iter.Seq[[]*Item], bytes int, heard func([]GroupAnswer) error) error {
+	bounded, cancel := context.WithTimeout(ctx, l.patience(bytes))
 	defer cancel()
 	p := l.conn.StartPipeline(bounded)
-	if err := l.sendFlush(ctx, p, first, groups); err != nil {
-		return FlushAnswer{}, err
-	}
-	if err := p.Flush(); err != nil {
-		return FlushAnswer{}, fmt.Errorf("sending a flush: %w", err)
-	}
-	answer, err := l.readFlush(p, first, groups)
-	if err != nil {
-		return answer, err
-	}
-	if err := p.Close(); err != nil {
-		return answer, fmt.Errorf("ending a flush: %w", err)
-	}
-	return answer, l.resolveFound(bounded, groups, &answer)
-}
-
-func (l *Link) sendFlush(ctx context.Context, p *pgconn.Pipeline, first int64, groups [][]*Item) error {
-	previous, now := l.batch, newNow(l.config.Clock)
-	for n, group := range groups {
-		lastSeq := int64(0)
-		for _, item := range group {
-			lastSeq = max(lastSeq, item.Seq)
+	var sent [][]*Item
+	for group := range groups {
+		previous, number := l.batch, first+int64(len(sent))
+		if len(sent) > 0 {
+			previous = number - 1
 		}
-		number := first + int64(n)
-		head, err := l.ready.of(func(q *db.Queries) error {
-			return q.LiftBatch(ctx, db.LiftBatchParams{
-				Batch: number, LastSeq: lastSeq, LastAppliedAt: &now, Site: l.config.Site, Epoch: l.epoch, PreviousBatch: previous,
-			})
-		})
-		if err != nil {
-			return fmt.Errorf("encoding the head of a group: %w", err)
-		}
-		previous = number
-		if err := l.sendGroup(ctx, p, head, group); err != nil {
+		if err := l.sendNumbered(ctx, p, previous, number, group); err != nil {
 			return err
 		}
+		sent = append(sent, group)
+	}
+	waiting, err := l.readFlush(p, first, sent, heard)
+	if err == nil {
+		if err = p.Close(); err != nil {
+			err = fmt.Errorf("ending a flush: %w", err)
+		}
+	}
+	if len(waiting) == 0 {
+		return err
+	}
+	if err == nil {
+		err = l.resolveFound(bounded, waiting)
+	} else {
+		forgetFound(waiting, err)
+	}
+	return errors.Join(err, heard(waiting))
+}
+
+// patience is how long an exchange of that many bytes may take.
+func (l *Link) patience(bytes int) time.Duration {
+	return l.config.Patience + time.Duration(bytes)*time.Second/time.Duration(l.config.SlowestRate)
+}
+
+// sendNumbered sends one commit of this site, and asks for the primary's position
+// after it.
+func (l *Link) sendNumbered(ctx context.Context, p *pgconn.Pipeline, previous, number int64, group []*Item) error {
+	lastSeq, now := int64(0), newNow(l.config.Clock)
+	for _, item := range group {
+		lastSeq = max(lastSeq, item.Seq)
+	}
+	head, err := l.ready.of(func(q *db.Queries) error {
+		return q.LiftBatch(ctx, db.LiftBatchParams{
+			Batch: number, LastSeq: lastSeq, LastAppliedAt: &now, Site: l.config.Site, Epoch: l.epoch, PreviousBatch: previous,
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("encoding the head of a group: %w", err)
+	}
+	if err := l.sendGroup(ctx, p, head, group); err != nil {
+		return err
 	}
 	position, err := l.ready.of(func(q *db.Queries) error { _, err := q.GetFlushPosition(ctx); return err })
 	if err != nil {
@@ -175,6 +202,9 @@ func (l *Link) sendFlush(ctx context.Context, p *pgconn.Pipeline, first int64, g
 	}
 	send(p, position)
 	p.SendPipelineSync()
+	if err := p.Flush(); err != nil {
+		return fmt.Errorf("sending a flush: %w", err)
+	}
 	return nil
 }
 
@@ -224,30 +254,42 @@ func (l *Link) control(p *pgconn.Pipeline, sql string) {
 	send(p, message{name: l.ready.byText[sql].Name})
 }
 
-func (l *Link) readFlush(p *pgconn.Pipeline, first int64, groups [][]*Item) (FlushAnswer, error) {
-	var answer FlushAnswer
-	for n, group := range groups {
+// readFlush reads the answers to what was sent, and tells heard of each committed
+// group until one has transactions that the ledger had already: it and those after it
+// are returned.
+func (l *Link) readFlush(p *pgconn.Pipeline, first int64, sent [][]*Item, heard func([]GroupAnswer) error) (waiting []GroupAnswer, err error) {
+	for n, group := range sent {
 		g, err := l.readGroup(p, group)
 		g.Position = first + int64(n)
-		answer.Groups = append(answer.Groups, g)
 		if err != nil {
-			return answer, fmt.Errorf("reading the answer to commit %d: %w", g.Position, err)
+			return waiting, fmt.Errorf("reading the answer to commit %d: %w", g.Position, err)
 		}
 		l.batch = g.Position
+		lost := readPosition(p, &g)
+		if len(waiting) > 0 || g.found() {
+			waiting = append(waiting, g)
+		} else if err := heard([]GroupAnswer{g}); err != nil {
+			return nil, errors.Join(lost, err)
+		}
+		if lost != nil {
+			return waiting, fmt.Errorf("reading the primary's position: %w", lost)
+		}
 	}
+	return waiting, nil
+}
+
+// readPosition reads where the primary's log stood after a group. Without it the
+// transactions are applied all the same; the site's number says when they have come
+// back.
+func readPosition(p *pgconn.Pipeline, g *GroupAnswer) (lost error) {
 	_, rows, _, err, lost := readSegment(p, 1)
-	if lost != nil {
-		return answer, fmt.Errorf("reading the primary's position: %w", lost)
-	}
-	// Without the position the transactions are applied all the same; the site's
-	// number says when they have come back.
-	if err != nil {
-		return answer, nil
+	if err != nil || lost != nil {
+		return lost
 	}
 	if at, err := positionOf(rows); err == nil {
-		answer.LSN = at.LSN.String()
+		g.LSN = at.LSN.String()
 	}
-	return answer, nil
+	return nil
 }
 
 // readGroup reads the answers to one commit. An error says that it is not known
@@ -271,14 +313,14 @@ func (l *Link) readGroup(p *pgconn.Pipeline, group []*Item) (GroupAnswer, error)
 		if lost != nil {
 			return g, fmt.Errorf("transaction %s: %w", item.ID, lost)
 		}
-		if failed < 0 {
-			g.Items[i] = Answer{Outcome: Applied}
-			continue
-		}
-		if failed < before {
+		if failed >= 0 && failed < before {
 			return g, fmt.Errorf("returning to the savepoint: %w", err)
 		}
-		g.Items[i] = l.judge(item, failed-before-guards, err)
+		g.Items[i].Outcome = Applied
+		if failed >= 0 {
+			g.Items[i] = l.judge(item, failed-before-guards, err)
+		}
+		g.Items[i].Seq, g.Items[i].id = item.Seq, item.ID
 	}
 	if _, _, _, err, lost := readSegment(p, 1); err != nil || lost != nil {
 		return g, fmt.Errorf("returning to the savepoint: %w", errors.Join(err, lost))
@@ -347,17 +389,14 @@ func (l *Link) judge(item *Item, at int, err error) Answer {
 // whose answer was lost, or of a sneakernet import. A violated idempotency key is
 // asked about too, for which of two violated indexes an INSERT names is not
 // promised.
-func (l *Link) resolveFound(ctx context.Context, groups [][]*Item, answer *FlushAnswer) error {
+func (l *Link) resolveFound(ctx context.Context, groups []GroupAnswer) error {
 	at := map[uuid.UUID]*Answer{}
 	var ids []uuid.UUID
-	for n, g := range answer.Groups {
+	for _, g := range groups {
 		for i := range g.Items {
-			a := &answer.Groups[n].Items[i]
-			var pg *pgconn.PgError
-			if errors.As(a.Err, &pg) && pg.Code == "23505" && (pg.ConstraintName == LedgerKey || pg.ConstraintName == IdempotencyKey) {
-				id := groups[n][i].ID
-				at[id] = a
-				ids = append(ids, id)
+			if a := &g.Items[i]; a.found() {
+				at[a.id] = a
+				ids = append(ids, a.id)
 			}
 		}
 	}
@@ -369,9 +408,7 @@ func (l *Link) resolveFound(ctx context.Context, groups [][]*Item, answer *Flush
 		return err
 	}
 	forget := func(err error) error {
-		for _, a := range at {
-			*a = Answer{Outcome: Again, Err: err}
-		}
+		forgetFound(groups, err)
 		return fmt.Errorf("reading the ledger: %w", err)
 	}
 	p := l.conn.StartPipeline(ctx)
@@ -397,7 +434,19 @@ func (l *Link) resolveFound(ctx context.Context, groups [][]*Item, answer *Flush
 		if row[1] != "applied" {
 			outcome = Discarded
 		}
-		*at[id] = Answer{Outcome: outcome, Found: true}
+		*at[id] = Answer{Seq: at[id].Seq, id: id, Outcome: outcome, Found: true}
 	}
 	return nil
+}
+
+// forgetFound says of what the ledger seems to have already that nothing is known:
+// asking for its outcome was cut.
+func forgetFound(groups []GroupAnswer, err error) {
+	for _, g := range groups {
+		for i := range g.Items {
+			if a := &g.Items[i]; a.found() {
+				*a = Answer{Seq: a.Seq, id: a.id, Outcome: Again, Err: err}
+			}
+		}
+	}
 }

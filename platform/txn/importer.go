@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -82,7 +81,7 @@ func (i *Importer) Apply(ctx context.Context, items []*Item) ([]Answer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding the head of an import: %w", err)
 	}
-	bounded, cancel := context.WithTimeout(ctx, l.config.Patience+time.Duration(bytes)*time.Second/time.Duration(l.config.SlowestRate))
+	bounded, cancel := context.WithTimeout(ctx, l.patience(bytes))
 	defer cancel()
 	p := l.conn.StartPipeline(bounded)
 	if err := l.sendGroup(ctx, p, head, items); err != nil {
@@ -102,11 +101,10 @@ func (i *Importer) Apply(ctx context.Context, items []*Item) ([]Answer, error) {
 	if err := p.Close(); err != nil {
 		return nil, fmt.Errorf("ending an import: %w", err)
 	}
-	answer := FlushAnswer{Groups: []GroupAnswer{group}}
-	if err := l.resolveFound(bounded, [][]*Item{items}, &answer); err != nil {
+	if err := l.resolveFound(bounded, []GroupAnswer{group}); err != nil {
 		return nil, err
 	}
-	return answer.Groups[0].Items, nil
+	return group.Items, nil
 }
 
 // Close ends the connection at once. Any further call does nothing.

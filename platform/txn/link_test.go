@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +59,25 @@ func prepare(t *testing.T, l *txn.Link, all ...*pending.Transaction) []*txn.Item
 	return items
 }
 
+// flushed is what is known after a flush.
+type flushed struct{ Groups []txn.GroupAnswer }
+
+// flush sends groups of items and gathers what was heard of them.
+func flush(ctx context.Context, l *txn.Link, first int64, groups [][]*txn.Item) (flushed, error) {
+	var answer flushed
+	bytes := 0
+	for _, g := range groups {
+		for _, item := range g {
+			bytes += item.Bytes()
+		}
+	}
+	err := l.Flush(ctx, first, slices.Values(groups), bytes, func(heard []txn.GroupAnswer) error {
+		answer.Groups = append(answer.Groups, heard...)
+		return nil
+	})
+	return answer, err
+}
+
 // backends are the pids of a site's processors at the primary, in this database.
 func backends(t *testing.T, super *pgxpool.Pool, site string) []int32 {
 	t.Helper()
@@ -103,13 +123,13 @@ func TestFlushTellsWhatBecameOfEachTransaction(t *testing.T) {
 	}
 	items := prepare(t, l, all...)
 	items[2].Earlier = []uuid.UUID{all[1].ID}
-	if answer, err := l.Flush(ctx, 100, [][]*txn.Item{items[4:5]}); err != nil || answer.Groups[0].Items[0].Outcome != txn.Applied {
+	if answer, err := flush(ctx, l, 100, [][]*txn.Item{items[4:5]}); err != nil || answer.Groups[0].Items[0].Outcome != txn.Applied {
 		t.Fatalf("first flush: %+v, %v", answer, err)
 	}
 	s.Exec(t, "INSERT INTO applied_transaction (id, site, outcome, operation, actor, accepted_at, applied_at, changes) VALUES ('"+all[5].ID.String()+"', 'x', 'discarded', 'x', 'x', now(), now(), '[]')")
 	s.Exec(t, "INSERT INTO applied_transaction (id, site, outcome, operation, actor, idempotency_key, accepted_at, applied_at, changes) VALUES (gen_random_uuid(), 'x', 'applied', 'x', 'user:ada', 'used at main', now(), now(), '[]')")
 
-	answer, err := l.Flush(ctx, 101, [][]*txn.Item{items[:4], items[4:]})
+	answer, err := flush(ctx, l, 101, [][]*txn.Item{items[:4], items[4:]})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,8 +151,8 @@ func TestFlushTellsWhatBecameOfEachTransaction(t *testing.T) {
 			t.Errorf("transaction %d: problem %v, want %s", i, got[i].Problem, kind.Code)
 		}
 	}
-	if answer.LSN == "" || l.Batch() != 102 {
-		t.Errorf("LSN %q, batch %d", answer.LSN, l.Batch())
+	if at := answer.Groups[1].LSN; at == "" || l.Batch() != 102 {
+		t.Errorf("LSN %q, batch %d", at, l.Batch())
 	}
 	bodies := map[string]int{}
 	for _, body := range txntest.Bodies(t, s.PrimaryPool) {
@@ -165,7 +185,7 @@ func TestFlushOfAStaleProcessorIsRefused(t *testing.T) {
 		}
 		l, claim := connect(t, s, s.LinkConfig(), epoch)
 		s.Exec(t, supersede)
-		answer, err := l.Flush(ctx, claim.Batch+100, [][]*txn.Item{prepare(t, l, all...)})
+		answer, err := flush(ctx, l, claim.Batch+100, [][]*txn.Item{prepare(t, l, all...)})
 		var pg *pgconn.PgError
 		if !errors.As(err, &pg) || pg.Code != "OP002" {
 			t.Errorf("%s: the flush ended with %v, want OP002", name, err)
@@ -205,12 +225,12 @@ func TestHeldFlushThatArrivesAfterItsSuccessorsIsNotApplied(t *testing.T) {
 	stale, claim := connect(t, s, config, 1)
 	super := s.Primary(t)
 	release := line.Hold()
-	if _, err := stale.Flush(ctx, claim.Batch+1, [][]*txn.Item{prepare(t, stale, all...)}); err == nil {
+	if _, err := flush(ctx, stale, claim.Batch+1, [][]*txn.Item{prepare(t, stale, all...)}); err == nil {
 		t.Fatal("the flush went through although the line holds it")
 	}
 	successor, _ := connect(t, s, s.LinkConfig(), 2)
 	release()
-	answer, err := successor.Flush(ctx, claim.Batch+2, [][]*txn.Item{prepare(t, successor, all...)})
+	answer, err := flush(ctx, successor, claim.Batch+2, [][]*txn.Item{prepare(t, successor, all...)})
 	if err != nil || answer.Groups[0].Items[0].Outcome != txn.Applied {
 		t.Fatalf("the successor's flush: %+v, %v", answer, err)
 	}
@@ -284,7 +304,7 @@ func TestFlushCutAnywhereAppliesOnce(t *testing.T) {
 			}
 			passed := [2]int64{line.Passed(sandbox.Outbound), line.Passed(sandbox.Inbound)}
 			before := len(txntest.Bodies(t, s.PrimaryPool))
-			answer, err := l.Flush(ctx, number+1, groups)
+			answer, err := flush(ctx, l, number+1, groups)
 			number += int64(len(groups))
 			if round == 0 {
 				most = [2]int64{line.Passed(sandbox.Outbound) - passed[0], line.Passed(sandbox.Inbound) - passed[1]}
@@ -359,7 +379,7 @@ func TestLargeTransactionTravelsInSlices(t *testing.T) {
 		}
 	}
 	before := line.Passed(sandbox.Inbound)
-	answer, err := l.Flush(ctx, claim.Batch+1, [][]*txn.Item{items})
+	answer, err := flush(ctx, l, claim.Batch+1, [][]*txn.Item{items})
 	if err != nil || answer.Groups[0].Items[0].Outcome != txn.Applied {
 		t.Fatalf("flush: %+v, %v", answer, err)
 	}
@@ -395,7 +415,7 @@ func TestLargeTransactionIsFoundAgainOverASlowLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	first, claim := connect(t, s, s.LinkConfig(), 1)
-	answer, err := first.Flush(ctx, claim.Batch+1, [][]*txn.Item{prepare(t, first, transactions(t, s)...)})
+	answer, err := flush(ctx, first, claim.Batch+1, [][]*txn.Item{prepare(t, first, transactions(t, s)...)})
 	if err != nil || answer.Groups[0].Items[0].Outcome != txn.Applied {
 		t.Fatalf("the first flush: %+v, %v", answer, err)
 	}
@@ -430,7 +450,7 @@ WHERE datname = current_database() AND application_name LIKE $1 AND state = 'act
 		}
 	}()
 	began := time.Now()
-	answer, err = second.Flush(ctx, claim.Batch+1, [][]*txn.Item{items})
+	answer, err = flush(ctx, second, claim.Batch+1, [][]*txn.Item{items})
 	took := time.Since(began)
 	close(stop)
 	if most := <-longest; most > 2 || took < 3*time.Second {
