@@ -153,15 +153,18 @@ func (c *checker) collect() {
 			c.row(call.Row).contested = true
 		}
 	}
-	for _, r := range c.rows {
-		for _, e := range r.files {
-			for _, id := range e.answer.IDs {
-				r.fileOf[id] = e
-			}
+	// Of every answer, not of the first alone: where a promotion lost the first attempt,
+	// a repeat is a new one. Any other repeat with other ids is told by answers.
+	for _, call := range c.history.Calls {
+		if call.Outcome != OK {
+			continue
 		}
-		for _, e := range r.packages {
-			for _, id := range e.answer.IDs {
-				r.packageOf[id] = e
+		for _, id := range call.IDs {
+			switch call.Op {
+			case OpFiles:
+				c.row(call.Row).fileOf[id] = c.effects[call.Key]
+			case OpPackage:
+				c.row(call.Row).packageOf[id] = c.effects[call.Key]
 			}
 		}
 	}

@@ -215,6 +215,29 @@ func later(change func(row *SeenRow)) func(*History) {
 	}
 }
 
+// TestARepeatOfWhatAPromotionLostIsANewAttempt: main had answered with f1 and f2, a standby
+// without them took over, and the repeat of the request was answered with f3.
+func TestARepeatOfWhatAPromotionLostIsANewAttempt(t *testing.T) {
+	for _, lost := range []bool{true, false} {
+		h := good()
+		for i := range h.Calls {
+			h.Calls[i].Site, h.Calls[i].Saw = SiteMain, nil
+		}
+		first := *find(h, OpFiles, 0)
+		repeat := first
+		repeat.Line, repeat.Start, repeat.End, repeat.IDs = 99, 1000, 1001, []string{"f3"}
+		h.Calls = append(h.Calls, repeat)
+		h.State.Rows[0].Files = []string{"f3"}
+		h.State.Files = map[string]string{"f3": "a"}
+		if lost {
+			h.Marks = append(h.Marks, Mark{At: first.End + 1, Since: first.Start, What: "promotion"})
+		}
+		if found := Check(h); lost != (len(found) == 0) {
+			t.Errorf("lost %v: %v", lost, found)
+		}
+	}
+}
+
 // TestReadsThatOverlapProveNothing: what is written while a read is under way may
 // be in it or not.
 func TestReadsThatOverlapProveNothing(t *testing.T) {
