@@ -78,7 +78,7 @@ type row struct {
 	files     []*effect
 	packages  []*effect
 	finals    []*effect
-	contested bool
+	contested bool               // no order of its writes is known: others wrote too, or one was done again
 	rank      map[string]int     // of a comment in comments
 	byComment map[string]*effect // the same
 	fileOf    map[string]*effect
@@ -149,25 +149,29 @@ func (c *checker) collect() {
 		e.last = call.Outcome
 	}
 	for _, call := range c.history.Calls {
-		if call.Op == OpSQL || isWrite(call.Op) && call.Contested {
+		if call.Op == OpSQL || isWrite(call.Op) && (call.Contested || c.doneAgain(call)) {
 			c.row(call.Row).contested = true
 		}
 	}
-	// Of every answer, not of the first alone: where a promotion lost the first attempt,
-	// a repeat is a new one. Any other repeat with other ids is told by answers.
-	for _, call := range c.history.Calls {
-		if call.Outcome != OK {
-			continue
+	for _, r := range c.rows {
+		for _, e := range r.files {
+			for _, id := range e.answer.IDs {
+				r.fileOf[id] = e
+			}
 		}
-		for _, id := range call.IDs {
-			switch call.Op {
-			case OpFiles:
-				c.row(call.Row).fileOf[id] = c.effects[call.Key]
-			case OpPackage:
-				c.row(call.Row).packageOf[id] = c.effects[call.Key]
+		for _, e := range r.packages {
+			for _, id := range e.answer.IDs {
+				r.packageOf[id] = e
 			}
 		}
 	}
+}
+
+// doneAgain tells that a repeat was carried out anew, since a promotion had lost what
+// the first attempt did. Any other repeat with another answer is told by answers.
+func (c *checker) doneAgain(call Call) bool {
+	e := c.effects[call.Key]
+	return call.Outcome == OK && call.Tx != e.answer.Tx && c.forgiven(e)
 }
 
 func (c *checker) row(name string) *row {

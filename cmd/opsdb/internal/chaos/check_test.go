@@ -225,8 +225,13 @@ func TestARepeatOfWhatAPromotionLostIsANewAttempt(t *testing.T) {
 		}
 		first := *find(h, OpFiles, 0)
 		repeat := first
-		repeat.Line, repeat.Start, repeat.End, repeat.IDs = 99, 1000, 1001, []string{"f3"}
+		repeat.Line, repeat.Start, repeat.End, repeat.IDs, repeat.Tx = 99, 1000, 1001, []string{"f3"}, "tx-again"
 		h.Calls = append(h.Calls, repeat)
+		for i, entry := range h.State.Ledger {
+			if entry.ID == first.Tx {
+				h.State.Ledger[i].ID = repeat.Tx
+			}
+		}
 		h.State.Rows[0].Files = []string{"f3"}
 		h.State.Files = map[string]string{"f3": "a"}
 		if lost {
