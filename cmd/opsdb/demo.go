@@ -27,8 +27,9 @@ type demoOptions struct {
 	dir             string
 	keep            bool
 	rtt             roundTrip
-	standby         bool // no flag: opsdb chaos has one, to fail over to
-	relaxed         bool // no flag: opsdb chaos power has a Redis that may lose writes
+	standby         bool   // no flag: opsdb chaos has one, to fail over to
+	program         string // no flag: a test runs the API servers of the program that it has built; "" is this one
+	relaxed         bool   // no flag: opsdb chaos power has a Redis that may lose writes
 }
 
 // newDemoCommand returns `opsdb demo`, which runs both sites on this machine

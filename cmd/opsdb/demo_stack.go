@@ -216,12 +216,16 @@ func (d *demo) makeKeys(ctx context.Context, admin *auth.Admin) error {
 	return nil
 }
 
-// startAPIs starts the API servers as processes of this same program and waits
-// until each serves reads with a token.
+// startAPIs starts the API servers as processes of their own and waits until
+// each serves reads with a token.
 func (d *demo) startAPIs(ctx context.Context) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
+	program := d.options.program
+	if program == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		program = self
 	}
 	common := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TZ=UTC", "SHUTDOWN_TIMEOUT=5s"}
 	if d.options.relaxed {
@@ -250,7 +254,7 @@ func (d *demo) startAPIs(ctx context.Context) error {
 			}
 		}
 		env = append(env, fmt.Sprintf("HTTP_ADDR=127.0.0.1:%d", d.stack.Ports[server]))
-		command := sandbox.Command{Path: self, Args: []string{"serve"}, Env: append(env, common...)}
+		command := sandbox.Command{Path: program, Args: []string{"serve"}, Env: append(env, common...)}
 		limited, cancel := context.WithTimeout(ctx, time.Minute)
 		process, err := d.stack.Run(limited, name, command, func(ctx context.Context) error { return d.serves(ctx, server) })
 		cancel()

@@ -52,11 +52,7 @@ func startDemo(t *testing.T, flags ...string) *runningDemo {
 	if testing.Short() {
 		t.Skip("runs the whole product")
 	}
-	dir := t.TempDir()
-	binary := filepath.Join(dir, "opsdb")
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("building: %v\n%s", err, out)
-	}
+	dir, binary := t.TempDir(), buildProgram(t)
 	d := &runningDemo{t: t, readyFile: filepath.Join(dir, "ready.json"), out: &output{}, ended: make(chan error, 1)}
 	d.cmd = exec.Command(binary, append([]string{"demo", "--ready-file", d.readyFile}, flags...)...)
 	d.cmd.Stdout, d.cmd.Stderr = d.out, d.out
@@ -70,6 +66,16 @@ func startDemo(t *testing.T, flags ...string) *runningDemo {
 		}
 	})
 	return d
+}
+
+// buildProgram builds this program for a test.
+func buildProgram(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "opsdb")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("building: %v\n%s", err, out)
+	}
+	return binary
 }
 
 // wait waits for something, and fails at once when the demo has ended before.
