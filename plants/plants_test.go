@@ -62,13 +62,20 @@ var plants = []plant{
 	{"a discard settles without its target", "platform/pending/session.go", "for _, target.Seq = range t.Discards {", "for range t.Discards[:0] {", "Discard", false},
 	{"id-taken stays in the view", "platform/pending/state.go", "&& p.Type == \"/problems/id-taken\"", "&& p.Type == \"never\"", "IDTaken", false},
 
+	{"what waits overtakes its correction", "platform/pending/view.go", "buffered: tree(byPlace)", "buffered: tree(bySeq)", "Replacement", false},
+	{"what waits brings back what was corrected", "platform/pending/uncarry.go", "corrected = m.place != m.seq", "corrected = false", "Replacement", false},
+	{"a correction takes a place of its own", "platform/txn/builder.go", "b.place, b.now, b.userID = dead.Place, dead.AcceptedAt, whole.UserID", "b.place, b.now, b.userID = 0, dead.AcceptedAt, whole.UserID", "modules/observations:CorrectedDeadLetter", false},
+	{"a dead letter and its correction are both applied", "modules/buffer/internal/db/writes.sql.go", "SELECT must_change(count(*), CASE WHEN", "SELECT must_change(max(1), CASE WHEN", "modules/observations:ReplacementThatComesTooLate", false},
+	{"a correction may have another id", "modules/observations/edit.go", "if given == nil || *given != id {", "if false {", "CorrectedDeadLetter", false},
+	{"a correction is checked against the mistake", "platform/txn/buffered.go", "\treturn view.Without(without...)\n", "\treturn view\n", "modules/observations:CorrectedDeadLetter", false},
+
 	// Draining.
 	{"taken from the buffer before the commit is known", "modules/buffer/processor.go", "\tencoding := encoding{selection: chosen}\n", "\tvar early []pending.Settled\n\tfor n, g := range chosen.groups {\n\t\tfor _, i := range g {\n\t\t\tearly = append(early, pending.Settled{Seq: i.Seq, Position: first + int64(n), Outcome: pending.StateApplied})\n\t\t}\n\t}\n\tif err := s.Settle(ctx, early); err != nil {\n\t\treturn step{}, err\n\t}\n\tencoding := encoding{selection: chosen}\n", "DrainOverALine|ProcessorThatDies", false},
 	{"groups count without their commit", "modules/buffer/settle.go", "\t\tif !g.Committed {\n\t\t\tcontinue\n\t\t}\n", "", "NothingOfAnUnanswered", false},
 	{"a discarded one counts as applied", "platform/txn/flush.go", "if row[1] != \"applied\" {", "if row[1] == \"\" {", "FlushTells|Discard", false},
 	{"no guard on earlier ones of the flush", "modules/buffer/pick.go", "\t\t\ts.earlier[tx.Seq] = append(s.earlier[tx.Seq], ids[earlier])\n", "\t\t\t_ = earlier\n", "PoisonHoldsBack|SelectFlush", false},
-	{"blocking is not transitive", "modules/buffer/pick.go", "\t\tby = append(by, blocked.Of(tx.Seq, tx.Changes)...)\n", "", "PoisonHoldsBack|SelectFlush", false},
-	{"what is held lets its dependants pass", "modules/buffer/pick.go", "|| len(waiting.Of(tx.Seq, tx.Changes)) > 0", "", "LockAtMain|SelectFlush", false},
+	{"blocking is not transitive", "modules/buffer/pick.go", "\t\tby = append(by, blocked.Of(tx.Place, tx.Changes)...)\n", "", "PoisonHoldsBack|SelectFlush", false},
+	{"what is held lets its dependants pass", "modules/buffer/pick.go", "|| len(waiting.Of(tx.Place, tx.Changes)) > 0", "", "LockAtMain|SelectFlush", false},
 	{"a lock at main counts as a fault of the transaction", "platform/txn/flush.go", "if problem.ClassOf(err) != problem.Data || at < 0 {", "if at < 0 {", "modules/buffer:LockAtMain", false},
 	{"dead letters are not tried again", "modules/buffer/processor.go", "\tretried, next, err := p.retryDue(ctx, view)\n", "\tvar retried bool\n\tvar next time.Duration\n", "DeadLetterIsTriedAgain", false},
 	{"an unknown kind is passed over", "modules/buffer/pick.go", "\t\t\ts.unknown = tx.Unknown\n\t\t\tbreak\n", "\t\t\tcontinue\n", "UnknownKindStops|SelectFlush", false},
@@ -80,7 +87,7 @@ var plants = []plant{
 	{"the head does not look at the epoch", "platform/txn/internal/db/writes.sql.go", "WHERE site = $4 AND epoch = $5 AND batch = $6", "WHERE site = $4 AND $5::bigint IS NOT NULL AND batch = $6", "StaleProcessor|HeldFlush", false},
 	{"the head does not look at the number before it", "platform/txn/internal/db/writes.sql.go", "WHERE site = $4 AND epoch = $5 AND batch = $6", "WHERE site = $4 AND epoch = $5 AND $6::bigint IS NOT NULL", "StaleProcessor|HeldFlush", false},
 	{"the claim does not look at the epoch", "platform/txn/internal/db/writes.sql.go", "WHERE site = $2 AND epoch < $1", "WHERE site = $2", "StaleProcessor|LateClaim|HeldFlush", false},
-	{"the key is not looked up at main", "platform/txn/direct.go", "\t\tfound, err := findKey(ctx, db.New(s.DB), req, pending.StateApplied)\n", "\t\tfound, err := (*Receipt)(nil), error(nil)\n", "RetryAtMain", false},
+	{"the key is not looked up at main", "platform/txn/direct.go", "\t\tfound, err := findKey(ctx, d.config.Catalog, db.New(s.DB), req, pending.StateApplied)\n", "\t\tfound, err := (*Receipt)(nil), error(nil)\n", "RetryAtMain", false},
 
 	// Accepting.
 	{"answered before it is stored", "platform/txn/buffered.go", "\t\taccepted, err := w.config.Store.Accept(ctx, pending.Accept{Transaction: tx, Changes: v.draft.changes, View: v.view, Exempt: v.builder.exempt})\n", "\t\tgo w.config.Store.Accept(context.WithoutCancel(ctx), pending.Accept{Transaction: tx, Changes: v.draft.changes, View: v.view, Exempt: v.builder.exempt})\n\t\tvar accepted pending.Accepted\n", "modules/buffer:LostAnswer|KilledServers|TwoProcessesCannot", false},

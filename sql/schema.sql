@@ -680,6 +680,7 @@ CREATE TABLE public.dead_letter_decision (
     at timestamp with time zone NOT NULL,
     transaction jsonb NOT NULL,
     created_at timestamp with time zone NOT NULL,
+    replaced_by uuid,
     CONSTRAINT dead_letter_decision_outcome_check CHECK ((outcome = ANY (ARRAY['applied'::text, 'discarded'::text])))
 );
 
@@ -690,6 +691,10 @@ COMMENT ON TABLE public.dead_letter_decision IS 'What operators discarded, with 
 -- Name: COLUMN dead_letter_decision.outcome; Type: COMMENT
 
 COMMENT ON COLUMN public.dead_letter_decision.outcome IS 'Applied when the ledger already held the transaction.';
+
+-- Name: COLUMN dead_letter_decision.replaced_by; Type: COMMENT
+
+COMMENT ON COLUMN public.dead_letter_decision.replaced_by IS 'The transaction that took the place of the discarded one; null when none did.';
 
 -- Name: instrument; Type: TABLE
 
@@ -2215,6 +2220,10 @@ CREATE INDEX data_transfer_status_idx ON public.data_transfer USING btree (statu
 -- Name: data_transfer_unpack_status_idx; Type: INDEX
 
 CREATE INDEX data_transfer_unpack_status_idx ON public.data_transfer USING btree (unpack_status);
+
+-- Name: dead_letter_decision_replaced_by_idx; Type: INDEX
+
+CREATE INDEX dead_letter_decision_replaced_by_idx ON public.dead_letter_decision USING btree (replaced_by) WHERE (replaced_by IS NOT NULL);
 
 -- Name: dead_letter_decision_site_at_idx; Type: INDEX
 

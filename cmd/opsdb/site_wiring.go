@@ -181,7 +181,7 @@ func (s *site) openBuffer(ctx context.Context, replica *pgxpool.Pool) (err error
 	c := s.config
 	s.buffer, err = buffer.New(buffer.Config{
 		Site: c.SiteName, URL: c.BackendURL, Version: version(), Store: s.store, Writer: s.writer, Reader: s.reader, Replica: replica, Primary: s.primary, PrimaryURL: c.MainDB.URL,
-		Catalog: s.catalog, Problems: s.problems, Capacity: c.BufferSize, BatchSize: c.BatchSize, BatchBytes: int(c.BatchBytes),
+		Editor: s.observations().Editor(), Catalog: s.catalog, Problems: s.problems, Capacity: c.BufferSize, BatchSize: c.BatchSize, BatchBytes: int(c.BatchBytes),
 		RetryAttempts: c.RetryAttempts, RetryDelay: c.RetryDelay, Interval: c.ProcessInterval, LSNInterval: c.LSNInterval, NoLSN: !c.LSNTracking,
 		Logger: s.log, Tracer: s.tracer, Ending: ctx.Done(),
 	})
@@ -265,11 +265,15 @@ func (s *site) router() (*api.Router, error) {
 	return router, nil
 }
 
+func (s *site) observations() *observations.Module {
+	return observations.New(observations.Config{
+		Writer: s.writer, Reader: s.reader, Site: s.config.SiteName, PackageMaxBytes: int64(s.config.PackageMaxBytes),
+	})
+}
+
 // register adds every operation of the product to a router.
 func register(r *api.Router, s *site) {
-	observations.New(observations.Config{
-		Writer: s.writer, Reader: s.reader, Site: s.config.SiteName, PackageMaxBytes: int64(s.config.PackageMaxBytes),
-	}).Register(r)
+	s.observations().Register(r)
 	planning.New(s.reader).Register(r)
 	instruments.New(s.reader).Register(r)
 	transfers.New(s.reader).Register(r)

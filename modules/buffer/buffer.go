@@ -37,6 +37,9 @@ type Config struct {
 	Store *pending.Store
 	// Writer buffers what operators decide about dead letters; nil at main.
 	Writer txn.Writer
+	// Editor knows the requests behind transactions, for correcting dead letters; nil
+	// when there is nothing to correct, and at main.
+	Editor Editor
 	// Reader reads what the site shows; at main it reads the primary.
 	Reader *pending.Reader
 	// Replica is the pool of the site's replica, nil at main; Primary is the

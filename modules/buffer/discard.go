@@ -19,7 +19,8 @@ import (
 // DeadLetterDecision is what an operator has decided about a dead letter.
 type DeadLetterDecision struct {
 	TransactionID uuid.UUID     `json:"transaction_id" doc:"The dead letter."`
-	Outcome       string        `json:"outcome" enum:"discarded,applied" doc:"discarded: it is never applied; applied: main had it already when the decision came there, so it counts as applied."`
+	Outcome       string        `json:"outcome" enum:"discarded,replaced,applied" doc:"discarded: it is never applied; replaced: neither, and replaced_by has taken its place; applied: main had it already when the decision came there, so it counts as applied."`
+	ReplacedBy    *uuid.UUID    `json:"replaced_by" doc:"The transaction that took its place; null when none did."`
 	Reason        string        `json:"reason" doc:"Why, in the operator's words."`
 	Actor         string        `json:"actor" doc:"Who decided, user:<username>."`
 	At            time.Time     `json:"at" doc:"When."`
@@ -28,6 +29,7 @@ type DeadLetterDecision struct {
 
 const (
 	outcomeDiscarded = "discarded"
+	outcomeReplaced  = "replaced"
 	outcomeApplied   = "applied"
 )
 
@@ -42,15 +44,19 @@ func DiscardDeadLetter(ctx context.Context, w txn.Writer, catalog *txn.Catalog, 
 		}
 		if before != nil {
 			// A refusal, so that the key is looked up first: it may be another request's.
-			return NotADeadLetter.New("it has been discarded already")
+			return NotADeadLetter.New("it has been %s already", before.Outcome)
 		}
 		dead, err := deadLetter(tx.Pending(), id)
 		if err != nil {
 			return err
 		}
-		return decide(tx, catalog, dead, reason, req.Actor)
+		return decide(tx, catalog, dead, reason, req.Actor, nil)
 	})
 	if before != nil && errors.Is(err, NotADeadLetter) {
+		if req.ValidateOnly {
+			before.Sync = nil
+			return *before, txn.Receipt{ValidateOnly: true}, nil
+		}
 		return *before, txn.Receipt{State: before.Sync.State, Sync: *before.Sync, Replayed: true}, nil
 	}
 	if err != nil {
@@ -72,23 +78,28 @@ func deadLetter(view pending.View, id uuid.UUID) (*pending.Tx, error) {
 	return tx, nil
 }
 
-// decide adds the decision that a dead letter is discarded, and those that it was to
-// record itself: they would be lost with it.
-func decide(tx *txn.Builder, catalog *txn.Catalog, dead *pending.Tx, reason, actor string) error {
-	earlier, err := discards(dead, catalog)
+// decide adds the decision that a dead letter is discarded, or replaced by another
+// transaction, and those that it was to record itself: they would be lost with it. What
+// it was to replace is discarded when it is itself: nothing takes that place any more.
+func decide(tx *txn.Builder, catalog *txn.Catalog, dead *pending.Tx, reason, actor string, by *uuid.UUID) error {
+	all, err := decisions(dead, catalog)
 	if err != nil {
 		return err
-	}
-	for _, d := range earlier {
-		tx.Add(d)
-		tx.Guard(d.TransactionID.String())
 	}
 	d, err := newDiscard(dead, reason, actor, tx.Now())
 	if err != nil {
 		return err
 	}
-	tx.Add(d)
-	tx.Guard(dead.ID.String())
+	own := d.replace(uuid.Nil)
+	own.ReplacedBy = by
+	for _, d := range append(all, own) {
+		if by == nil || d.ReplacedBy == nil {
+			tx.Add(d.discard())
+		} else {
+			tx.Add(d)
+		}
+		tx.Guard(d.TransactionID.String())
+	}
 	tx.Discard(dead.Discards...)
 	tx.Discard(dead.Seq)
 	return nil
@@ -116,12 +127,19 @@ func decided(ctx context.Context, tx *txn.Builder, catalog *txn.Catalog, id uuid
 		if err != nil {
 			return fmt.Errorf("looking for a decision: %w", err)
 		}
-		found = &DeadLetterDecision{
-			TransactionID: id, Outcome: row.Outcome, Reason: row.Reason, Actor: row.Actor, At: row.At, Sync: &pending.Sync{State: pending.StateReplicated},
-		}
+		found = decisionAbout(id, row.Outcome, row.Reason, row.Actor, row.At, row.ReplacedBy)
+		found.Sync = &pending.Sync{State: pending.StateReplicated}
 		return nil
 	})
 	return found, err
+}
+
+// decisionAbout shows a decision; one in favour of another transaction is called replaced.
+func decisionAbout(id uuid.UUID, outcome, reason, actor string, at time.Time, by *uuid.UUID) *DeadLetterDecision {
+	if by != nil {
+		outcome = outcomeReplaced
+	}
+	return &DeadLetterDecision{TransactionID: id, Outcome: outcome, ReplacedBy: by, Reason: reason, Actor: actor, At: at}
 }
 
 // decisionIn is the pending decision about a discarded transaction, nil when none is.
@@ -130,16 +148,15 @@ func decisionIn(view pending.View, catalog *txn.Catalog, target *pending.Tx) (*D
 	if !ok {
 		return nil, nil
 	}
-	all, err := discards(by, catalog)
+	all, err := decisions(by, catalog)
 	if err != nil {
 		return nil, err
 	}
 	for _, d := range all {
 		if d.TransactionID == target.ID {
-			return &DeadLetterDecision{
-				TransactionID: target.ID, Outcome: outcomeDiscarded, Reason: d.Reason, Actor: d.Actor, At: d.At,
-				Sync: &pending.Sync{State: by.State, TransactionID: &by.ID},
-			}, nil
+			found := decisionAbout(target.ID, outcomeDiscarded, d.Reason, d.Actor, d.At, d.ReplacedBy)
+			found.Sync = &pending.Sync{State: by.State, TransactionID: &by.ID}
+			return found, nil
 		}
 	}
 	return nil, nil
@@ -155,7 +172,9 @@ func decisionOf(receipt txn.Receipt, id uuid.UUID) (DeadLetterDecision, error) {
 		if err := json.Unmarshal(c.Columns, &d); err != nil {
 			return DeadLetterDecision{}, fmt.Errorf("reading a decision: %w", err)
 		}
-		return DeadLetterDecision{TransactionID: id, Outcome: outcomeDiscarded, Reason: d.Reason, Actor: d.Actor, At: d.At, Sync: receipt.Sync.Shown()}, nil
+		found := decisionAbout(id, outcomeDiscarded, d.Reason, d.Actor, d.At, d.ReplacedBy)
+		found.Sync = receipt.Sync.Shown()
+		return *found, nil
 	}
 	return DeadLetterDecision{}, fmt.Errorf("reading a decision: transaction %s has none about %s", receipt.TransactionID, id)
 }

@@ -56,13 +56,11 @@ func (m *Module) settledState() pending.State {
 func (m *Module) fromLedger(row db.GetLedgerEntryRow) (Transaction, error) {
 	t := Transaction{
 		ID: row.ID, Site: &row.Site, Seq: row.Seq, Operation: row.Operation, Actor: row.Actor, State: m.settledState(),
-		AcceptedAt: row.AcceptedAt, AppliedAt: &row.AppliedAt, Attempts: []TransactionAttempt{}, Rows: []TransactionRow{},
+		AcceptedAt: row.AcceptedAt, AppliedAt: &row.AppliedAt, Replaces: row.Replaces, Attempts: []TransactionAttempt{}, Rows: []TransactionRow{},
 	}
 	if row.DecisionAt != nil {
-		t.Decision = &DeadLetterDecision{
-			TransactionID: row.ID, Outcome: *row.DecisionOutcome, Reason: *row.DecisionReason, Actor: *row.DecisionActor, At: *row.DecisionAt,
-			Sync: &pending.Sync{State: m.settledState()},
-		}
+		t.Decision = decisionAbout(row.ID, *row.DecisionOutcome, *row.DecisionReason, *row.DecisionActor, *row.DecisionAt, row.DecisionReplacedBy)
+		t.Decision.Sync = &pending.Sync{State: m.settledState()}
 	}
 	if row.Outcome != outcomeApplied {
 		t.State = pending.StateDiscarded

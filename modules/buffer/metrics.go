@@ -70,6 +70,7 @@ type figures struct {
 const (
 	decisionRetry   = "retry"
 	decisionDiscard = "discard"
+	decisionReplace = "replace"
 )
 
 // A night's link is down for hours, so the slow end reaches a week.
@@ -82,8 +83,8 @@ func newFigures() *figures {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
-	decisions := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "opsdb_dead_letter_decisions_total", Help: "Decisions of operators about dead letters that this process has carried out, by decision: retry (one for all that go back together) or discard."}, []string{"decision"})
-	for _, decision := range []string{decisionRetry, decisionDiscard} {
+	decisions := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "opsdb_dead_letter_decisions_total", Help: "Decisions of operators about dead letters that this process has carried out, by decision: retry (one for all that go back together), discard or replace."}, []string{"decision"})
+	for _, decision := range []string{decisionRetry, decisionDiscard, decisionReplace} {
 		decisions.WithLabelValues(decision) // shown from the start, so that a first one is a rise
 	}
 	return &figures{

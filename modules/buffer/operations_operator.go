@@ -83,6 +83,21 @@ func (m *Module) discardOne(ctx context.Context, in *discardInput) (*decisionOut
 	return m.decision(ctx, in.Write, d, receipt), nil
 }
 
+func (m *Module) replaceOne(ctx context.Context, in *replaceInput) (*decisionOutput, error) {
+	if m.main() {
+		return nil, noBufferHere()
+	}
+	d, receipt, err := ReplaceDeadLetter(ctx, m.config.Writer, m.config.Catalog, m.config.Editor, writeRequest(ctx, in.Write), in.ID, in.Body.Reason, in.Body.Request)
+	if err != nil {
+		return nil, err
+	}
+	if !receipt.Replayed && !receipt.ValidateOnly {
+		m.figures.decisions.WithLabelValues(decisionReplace).Inc()
+		m.record(ctx, "a dead letter was replaced", "transaction_id", in.ID, "replaced_by", receipt.TransactionID, "reason", in.Body.Reason)
+	}
+	return m.decision(ctx, in.Write, d, receipt), nil
+}
+
 // writeRequest is a request as the Writer knows it.
 func writeRequest(ctx context.Context, in api.Write) txn.Request {
 	r := in.Request(ctx)

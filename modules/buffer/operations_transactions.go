@@ -2,6 +2,7 @@ package buffer
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
@@ -51,6 +52,18 @@ type discardInput struct {
 	api.Write
 	ID   uuid.UUID `path:"id" doc:"The dead letter."`
 	Body DeadLetterDiscard
+}
+
+// DeadLetterReplacement is what takes the place of a dead letter, and why.
+type DeadLetterReplacement struct {
+	Reason  string          `json:"reason" minLength:"1" maxLength:"2000" pattern:"\\S" doc:"Why, for those who ask later."`
+	Request json.RawMessage `json:"request" doc:"What is to be different in the request that the dead letter came from: a JSON merge patch of it, or all of it. GET /buffer/transactions/{id} shows it as request."`
+}
+
+type replaceInput struct {
+	api.Write
+	ID   uuid.UUID `path:"id" doc:"The dead letter."`
+	Body DeadLetterReplacement
 }
 
 type decisionOutput struct {
@@ -108,6 +121,14 @@ func (m *Module) registerTransactions(r *api.Router) {
 			"when main has applied the dead letter meanwhile, its ledger wins and the decision says so. Discarding it again gives the first decision.",
 		Problems: []*problem.Kind{NoBufferHere, NotADeadLetter, problem.NotFound},
 	}, m.discardOne)
+	api.Register(r, api.Op{
+		ID: "replace-transaction", Method: http.MethodPost, Path: "/buffer/transactions/{id}/replace", Permission: "manage:buffer", Critical: true, Tags: tags, MaxBody: api.BulkMaxBody,
+		Summary: "Correct a dead letter and try it again",
+		Description: "The request that the dead letter came from is taken with what the body changes of it, and checked as its operation checks it, against what is true without the dead letter and without what builds on it. " +
+			"A new transaction takes the dead letter's place in the order; its records keep their ids and times, and what the dead letter held back goes on once it is applied. " +
+			"The dead letter itself is never applied: when main has it already, the new transaction becomes a dead letter, `dead-letter-applied`.",
+		Problems: []*problem.Kind{NoBufferHere, NotADeadLetter, NotEditable, problem.NotFound, problem.ReplicaUnreachable},
+	}, m.replaceOne)
 	api.Register(r, api.Op{
 		ID: "retry-all-transactions", NoValidateOnly: true, Method: http.MethodPost, Path: "/buffer/retry", Permission: "manage:buffer", Tags: tags, Status: http.StatusAccepted,
 		Summary: "Try all dead letters again", Description: repeat, Problems: []*problem.Kind{NoBufferHere},
@@ -240,6 +261,9 @@ func (m *Module) show(ctx context.Context, view pending.View, tx *pending.Tx) (T
 	if err == nil && tx.State == pending.StateDiscarded {
 		t.Decision, err = decisionIn(view, m.config.Catalog, tx)
 	}
+	if err == nil && tx.Place != tx.Seq {
+		t.Replaces, err = replacedBy(tx, m.config.Catalog)
+	}
 	return t, err
 }
 
@@ -358,7 +382,10 @@ func (m *Module) getBuffered(ctx context.Context, in *bufferedTransactionInput) 
 		return nil, err
 	}
 	out := &bufferedTransactionOutput{Body: BufferedTransaction{Transaction: t}}
-	out.Body.IdempotencyKey, out.Body.Steps, err = stepsOf(tx)
+	if out.Body.IdempotencyKey, out.Body.Steps, err = stepsOf(tx); err != nil {
+		return nil, err
+	}
+	out.Body.Request, err = m.requestOf(tx)
 	return out, err
 }
 

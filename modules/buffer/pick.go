@@ -72,15 +72,15 @@ func selectFlush(view pending.View, limit limits, holding map[int64]held, now ti
 			break
 		}
 		by := view.Blockers(tx.Changes, tx.Place)
-		by = append(by, blocked.Of(tx.Seq, tx.Changes)...)
+		by = append(by, blocked.Of(tx.Place, tx.Changes)...)
 		if len(by) > 0 {
 			s.blocked = append(s.blocked, pending.Blocking{Seq: tx.Seq, By: by[0]})
-			blocked.Add(tx.Seq, tx.Changes)
+			blocked.Add(tx.Seq, tx.Place, tx.Changes)
 			continue
 		}
 		h, isHeld := holding[tx.Seq]
-		if isHeld && h.until.After(now) || len(waiting.Of(tx.Seq, tx.Changes)) > 0 {
-			waiting.Add(tx.Seq, tx.Changes)
+		if isHeld && h.until.After(now) || len(waiting.Of(tx.Place, tx.Changes)) > 0 {
+			waiting.Add(tx.Seq, tx.Place, tx.Changes)
 			if isHeld {
 				s.wait = shortest(s.wait, h.until.Sub(now))
 			}
@@ -91,7 +91,7 @@ func selectFlush(view pending.View, limit limits, holding map[int64]held, now ti
 		if len(ids) >= limit.count || len(ids) > 0 && (large || s.bytes+size > limit.bytes) {
 			break
 		}
-		for _, earlier := range chosen.Of(tx.Seq, tx.Changes) {
+		for _, earlier := range chosen.Of(tx.Place, tx.Changes) {
 			s.earlier[tx.Seq] = append(s.earlier[tx.Seq], ids[earlier])
 		}
 		if len(group) == groupCount || len(group) > 0 && groupSize+size > groupBytes {
@@ -102,7 +102,7 @@ func selectFlush(view pending.View, limit limits, holding map[int64]held, now ti
 		groupSize += size
 		s.bytes += size
 		ids[tx.Seq] = tx.ID
-		chosen.Add(tx.Seq, tx.Changes)
+		chosen.Add(tx.Seq, tx.Place, tx.Changes)
 		if large {
 			break
 		}
@@ -136,9 +136,9 @@ func (e *encoding) ready(ctx context.Context, l preparer) iter.Seq[[]*txn.Item] 
 		for _, group := range e.groups {
 			items := make([]*txn.Item, 0, len(group))
 			for _, tx := range group {
-				if by := out.Of(tx.Seq, tx.Changes); len(by) > 0 {
+				if by := out.Of(tx.Place, tx.Changes); len(by) > 0 {
 					e.kept = append(e.kept, pending.Blocking{Seq: tx.Seq, By: by[0]})
-					out.Add(tx.Seq, tx.Changes)
+					out.Add(tx.Seq, tx.Place, tx.Changes)
 					continue
 				}
 				item, err := prepare(ctx, l, tx)
@@ -146,7 +146,7 @@ func (e *encoding) ready(ctx context.Context, l preparer) iter.Seq[[]*txn.Item] 
 				switch {
 				case errors.As(err, &refused):
 					e.refused = append(e.refused, pending.Failure{Seq: tx.Seq, Problem: encodeProblem(refused)})
-					out.Add(tx.Seq, tx.Changes)
+					out.Add(tx.Seq, tx.Place, tx.Changes)
 					continue
 				case err != nil:
 					// Nothing of this group: what follows it must not go before it.

@@ -29,6 +29,7 @@ type Transaction struct {
 	LSN        *string              `json:"lsn" doc:"Where the primary's log stood after it was applied; null unless it is applied and not replicated."`
 	Rows       []TransactionRow     `json:"rows" maxItems:"100" doc:"What it does to rows, the first 100; row_count tells all."`
 	RowCount   int                  `json:"row_count" doc:"How many changes of rows it makes."`
+	Replaces   *uuid.UUID           `json:"replaces" doc:"The dead letter whose place it takes; null for its own."`
 	Decision   *DeadLetterDecision  `json:"decision" doc:"What an operator has decided about it; null when nothing was decided."`
 }
 
@@ -52,6 +53,7 @@ type TransactionRow struct {
 type BufferedTransaction struct {
 	Transaction
 	IdempotencyKey *string           `json:"idempotency_key" doc:"The client's Idempotency-Key."`
+	Request        *json.RawMessage  `json:"request" doc:"The body of the request that would make it now, which can be edited and sent to replace it when it is a dead letter; of a bulk of files an object of them by id. Null when there is nothing to edit."`
 	Steps          []TransactionStep `json:"steps" doc:"Its writes, in order."`
 }
 

@@ -103,7 +103,7 @@ func writeKept(ctx context.Context, w *bufio.Writer, c ExportConfig) (done Expor
 		case k.Discarded:
 			return nil
 		case k.Dead, len(dead.Of(k.Place, k.Changes)) > 0:
-			dead.Add(k.Seq, k.Changes)
+			dead.Add(k.Seq, k.Place, k.Changes)
 			done.LeftOut++
 			return nil
 		}

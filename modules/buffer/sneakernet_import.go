@@ -283,7 +283,7 @@ func (im *importing) attempt(ctx context.Context, group []parcel) (left []parcel
 		for _, seq := range earlier.Of(t.place(), t.changes) {
 			item.Earlier = append(item.Earlier, ids[seq])
 		}
-		earlier.Add(t.tx.Seq, t.changes)
+		earlier.Add(t.tx.Seq, t.place(), t.changes)
 		ids[t.tx.Seq] = t.tx.ID
 		t.item = item
 		sent = append(sent, t)
@@ -324,7 +324,7 @@ func (im *importing) attempt(ctx context.Context, group []parcel) (left []parcel
 }
 
 func (im *importing) refuse(t parcel, p *problem.Problem) {
-	im.kept.Add(t.tx.Seq, t.changes)
+	im.kept.Add(t.tx.Seq, t.place(), t.changes)
 	im.done.Refused = append(im.done.Refused, NotImported{Seq: t.tx.Seq, ID: t.tx.ID, Operation: t.tx.Operation, Problem: p})
 }
 
@@ -335,7 +335,7 @@ func (im *importing) hold(t parcel) bool {
 	if len(by) == 0 {
 		return false
 	}
-	im.kept.Add(t.tx.Seq, t.changes)
+	im.kept.Add(t.tx.Seq, t.place(), t.changes)
 	im.done.Held = append(im.done.Held, NotImported{Seq: t.tx.Seq, ID: t.tx.ID, Operation: t.tx.Operation, WaitsFor: by[0]})
 	return true
 }

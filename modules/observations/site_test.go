@@ -63,10 +63,10 @@ func wire(t testing.TB, pair *sandboxtest.Pair) *sites {
 	t.Helper()
 	s := &sites{Pair: pair}
 	var err error
-	if s.catalog, err = txn.NewCatalog(observations.Steps()...); err != nil {
+	if s.catalog, err = txn.NewCatalog(append(observations.Steps(), buffer.Steps()...)...); err != nil {
 		t.Fatal(err)
 	}
-	if s.problems, err = problem.NewCatalog(txn.Problems, observations.Problems); err != nil {
+	if s.problems, err = problem.NewCatalog(txn.Problems, observations.Problems, buffer.Problems); err != nil {
 		t.Fatal(err)
 	}
 	primary := openPool(t, pg.OpenWriter, pair.MainRoleURL)
@@ -130,6 +130,7 @@ func (p permitted) Authenticate(_ context.Context, bearer string) (api.Principal
 	for _, what := range []string{"observations", "files", "packages"} {
 		rights["read:"+what], rights["write:"+what] = true, true
 	}
+	rights["read:buffer"], rights["manage:buffer"] = true, true
 	return api.Principal{UserID: p.userID, Username: bearer, Permissions: rights}, nil
 }
 

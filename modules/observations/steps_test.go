@@ -140,7 +140,7 @@ func TestPendingRowsEqualAppliedRows(t *testing.T) {
 			}
 		}
 	}
-	if got, want := len(order), len(s.catalog.Kinds()); got != want {
+	if got, want := len(order), len(observations.Steps()); got != want {
 		t.Errorf("%d kinds are tried, %d are registered", got, want)
 	}
 }

@@ -34,3 +34,7 @@ func (c *cow[T]) take() cow[T] {
 	}
 	return cow[T]{BTreeG: c.picture}
 }
+
+// own returns a copy of a picture that may be changed. It writes to the picture, where
+// no reader looks, so only one of them may run at a time.
+func (c *cow[T]) own() cow[T] { return cow[T]{BTreeG: c.BTreeG.Copy()} }

@@ -210,6 +210,43 @@ func TestReplacementTakesThePlaceOfADeadLetter(t *testing.T) {
 	same(t, s)
 }
 
+// TestReplacementIsAppliedBeforeWhatCameAfterTheMistake: what nobody had blocked yet
+// comes after the correction, whose seq is higher, in this process and in the next.
+func TestReplacementIsAppliedBeforeWhatCameAfterTheMistake(t *testing.T) {
+	t.Parallel()
+	r := newRedis(t)
+	s := openStore(t, r)
+	root := newID()
+	x := accept(t, s, execution(root))
+	waiting := accept(t, s, update("execution", root, `{"start_time":"2026-07-15T02:00:00Z","status":"completed"}`))
+	se := session(t, s)
+	fail(t, se, x.Seq)
+	v := catchUp(t, s)
+	target, _ := v.TxBySeq(x.Seq)
+	a := request(v.Without(target, waiting), "", create("execution", root, `{"id":"`+root.String()+`","unit":8,"status":"running","start_time":"2026-07-15T03:00:00Z","comment":""}`))
+	if _, shown := a.View.Row(Key{"execution", root}); shown {
+		t.Error("a view without the dead letter and what builds on it shows its row")
+	}
+	if row, shown := catchUp(t, s).Row(Key{"execution", root}); !shown || string(column(row.Columns, "status")) != `"completed"` {
+		t.Errorf("the view itself shows %s", row.Columns)
+	}
+	a.Exempt, a.Transaction.Discards, a.Transaction.Place = true, []int64{x.Seq}, target.Place
+	correction := discarding(t, s, a)
+	for name, v := range map[string]View{"here": catchUp(t, s), "elsewhere": catchUp(t, openStore(t, r))} {
+		var order []int64
+		for _, tx := range v.Buffered(10, 1<<20) {
+			order = append(order, tx.Seq)
+		}
+		if want := []int64{correction, waiting.Seq}; !slices.Equal(order, want) {
+			t.Errorf("%s the order is %v, want %v", name, order, want)
+		}
+		row, _ := v.Row(Key{"execution", root})
+		if string(column(row.Columns, "status")) != `"completed"` || string(column(row.Columns, "start_time")) != `"2026-07-15T03:00:00Z"` {
+			t.Errorf("%s the row is %s", name, row.Columns)
+		}
+	}
+}
+
 // TestDiscardOutlivesTheRestartOfRedis: the decision goes back, what it discards does not.
 func TestDiscardOutlivesTheRestartOfRedis(t *testing.T) {
 	t.Parallel()

@@ -150,6 +150,7 @@ func (r *rows) hide(id uuid.UUID, seq int64, hidden bool) {
 
 // fold makes the row that images, in order, leave.
 func (r *rows) fold(id uuid.UUID, images []image) *row {
+	r.uncarry(images)
 	n := &row{id: id, time: unplaced, images: images}
 	for _, m := range images {
 		if m.hidden {

@@ -35,13 +35,22 @@ type View struct {
 type sets struct {
 	all      cow[*Tx] // by seq
 	ids      cow[*Tx] // by id
-	buffered cow[*Tx] // by seq
+	buffered cow[*Tx] // by place, then seq
 	applied  cow[*Tx] // by position, then seq; discarded ones with a position too
 	dead     cow[*Tx] // by seq
 	failed   int
 }
 
 func bySeq(a, b *Tx) bool { return a.Seq < b.Seq }
+
+// byPlace is the order of applying: a correction comes before what was accepted
+// after the mistake, although its seq is higher.
+func byPlace(a, b *Tx) bool {
+	if a.Place != b.Place {
+		return a.Place < b.Place
+	}
+	return a.Seq < b.Seq
+}
 
 func byID(a, b *Tx) bool { return compareID(a.ID, b.ID) < 0 }
 
@@ -56,7 +65,7 @@ func byPosition(a, b *Tx) bool {
 func compareID(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }
 
 func newSets() *sets {
-	return &sets{all: tree(bySeq), ids: tree(byID), buffered: tree(bySeq), applied: tree(byPosition), dead: tree(bySeq)}
+	return &sets{all: tree(bySeq), ids: tree(byID), buffered: tree(byPlace), applied: tree(byPosition), dead: tree(bySeq)}
 }
 
 func (s *sets) copy() *sets {
@@ -88,8 +97,8 @@ func (v View) Ascend(seq int64, f func(*Tx) bool) {
 	}
 }
 
-// Buffered returns the oldest transactions to be applied: at most count, and as
-// many as fit into bytes, but at least one. It never goes beyond LastSeq: what
+// Buffered returns the oldest transactions to be applied, by place: at most count, and
+// as many as fit into bytes, but at least one. It never goes beyond LastSeq: what
 // another process accepted before them may still be missing there.
 func (v View) Buffered(count, bytes int) []*Tx {
 	if v.sets == nil {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"go.opentelemetry.io/otel/trace"
 
@@ -82,6 +83,9 @@ func (w *Buffered) Write(ctx context.Context, req Request, build func(ctx contex
 			return Receipt{}, err
 		}
 		validating, validated := span(ctx, w.config.Tracer, "validate")
+		if req.Replaces != nil {
+			view = unmade(view, *req.Replaces)
+		}
 		v, err := w.validate(validating, first.again(), view, req, build)
 		if err == nil && v.replay == nil {
 			v.draft, err = v.builder.finish(w.config.Catalog)
@@ -162,7 +166,7 @@ func (w *Buffered) validate(ctx context.Context, b *Builder, view pending.View, 
 	v := validation{view: view, builder: b}
 	var built bool
 	var buildErr, keyErr error
-	err := w.config.Reader.Check(ctx, view, keyQuestion(ctx, req, func(found *Receipt, err error) error {
+	err := w.config.Reader.Check(ctx, view, w.keyQuestion(ctx, req, func(found *Receipt, err error) error {
 		v.replay, keyErr = found, err
 		return errKeyKnown
 	}), func(ctx context.Context, s *pending.Snapshot) error {
@@ -187,6 +191,26 @@ func (w *Buffered) validate(ctx context.Context, b *Builder, view pending.View, 
 	return v, build(ctx, b)
 }
 
+// unmade is a view as it would be without a transaction and without what builds on it,
+// so far as neither is applied: what takes its place was not made later than those.
+func unmade(view pending.View, id uuid.UUID) pending.View {
+	target, ok := view.Tx(id)
+	if !ok {
+		return view // build will say so
+	}
+	without := []*pending.Tx{target}
+	var gone Dependencies
+	gone.Add(target.Seq, target.Place, target.Changes)
+	view.Ascend(target.Seq+1, func(tx *pending.Tx) bool {
+		if (tx.State == pending.StateBuffered || tx.State.Dead()) && len(gone.Of(tx.Place, tx.Changes)) > 0 {
+			gone.Add(tx.Seq, tx.Place, tx.Changes)
+			without = append(without, tx)
+		}
+		return true
+	})
+	return view.Without(without...)
+}
+
 // errKeyKnown ends a check whose transaction was written before.
 var errKeyKnown = errors.New("the idempotency key is known")
 
@@ -204,12 +228,12 @@ var keyText = func() string {
 
 // keyQuestion asks the replica's ledger for the request's key; nil when it has none.
 // answer is called when the ledger has it.
-func keyQuestion(ctx context.Context, req Request, answer func(*Receipt, error) error) *pending.Question {
+func (w *Buffered) keyQuestion(ctx context.Context, req Request, answer func(*Receipt, error) error) *pending.Question {
 	if req.Key == "" {
 		return nil
 	}
 	return &pending.Question{SQL: keyText, Values: [][]byte{[]byte(req.Actor), []byte(req.Key)}, Answer: func(row pgx.Row) error {
-		return answer(findKey(ctx, db.New(answered{row: row}), req, pending.StateReplicated))
+		return answer(findKey(ctx, w.config.Catalog, db.New(answered{row: row}), req, pending.StateReplicated))
 	}}
 }
 

@@ -85,8 +85,16 @@ func (b *Builder) Discard(seqs ...int64) {
 
 // Replace makes the transaction take the place of a dead letter that it discards:
 // what was accepted after that one comes after this one, and is released when this
-// one has been applied.
-func (b *Builder) Replace(tx *pending.Tx) { b.place = tx.Place }
+// one has been applied. What it writes from here on is of the time and of the user of
+// the dead letter, for the records are the same ones.
+func (b *Builder) Replace(dead *pending.Tx) error {
+	whole, err := dead.Transaction()
+	if err != nil {
+		return err
+	}
+	b.place, b.now, b.userID = dead.Place, dead.AcceptedAt, whole.UserID
+	return nil
+}
 
 // Check runs fn on the snapshot that the transaction is validated against: the
 // replica's rows together with the pending ones, or the primary's at main. It

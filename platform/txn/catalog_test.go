@@ -133,8 +133,8 @@ func TestDependencies(t *testing.T) {
 	if !d.Empty() || d.Of(9, created) != nil {
 		t.Error("the zero value is not empty")
 	}
-	d.Add(1, created)
-	d.Add(2, edited)
+	d.Add(1, 1, created)
+	d.Add(2, 2, edited)
 	refers := func(id uuid.UUID) []pending.Change {
 		return []pending.Change{txn.Create("file", c, map[string]any{}, pending.Key{Table: "note", ID: id})}
 	}

@@ -1,6 +1,8 @@
 package txn
 
 import (
+	"slices"
+
 	"github.com/opsdb/opsdb/platform/pending"
 )
 
@@ -13,36 +15,40 @@ import (
 //
 // The zero value is empty and ready.
 type Dependencies struct {
-	touched map[pending.Key][]int64 // by rising seq
-	made    map[pending.Key][]int64 // created or deleted
+	touched map[pending.Key][]placed
+	made    map[pending.Key][]placed // created or deleted
 }
 
-// Add remembers the changes of the transaction seq. It is called in order of seq.
-func (d *Dependencies) Add(seq int64, changes []pending.Change) {
+// placed is a transaction and its place, which is its seq unless it corrects an
+// earlier one.
+type placed struct{ seq, place int64 }
+
+// Add remembers the changes of the transaction seq with its place.
+func (d *Dependencies) Add(seq, place int64, changes []pending.Change) {
 	if d.touched == nil {
-		d.touched = map[pending.Key][]int64{}
-		d.made = map[pending.Key][]int64{}
+		d.touched = map[pending.Key][]placed{}
+		d.made = map[pending.Key][]placed{}
 	}
 	for _, c := range changes {
 		k := pending.Key{Table: c.Table, ID: c.ID}
-		d.touched[k] = appendOnce(d.touched[k], seq)
+		d.touched[k] = appendOnce(d.touched[k], placed{seq, place})
 		if c.Op != pending.OpUpdate {
-			d.made[k] = appendOnce(d.made[k], seq)
+			d.made[k] = appendOnce(d.made[k], placed{seq, place})
 		}
 	}
 }
 
-// Of lists the remembered transactions before seq that changes depend on,
-// without order and without doubles.
-func (d *Dependencies) Of(seq int64, changes []pending.Change) []int64 {
+// Of lists, by seq, the remembered transactions that come before place and that changes
+// depend on, without order and without doubles.
+func (d *Dependencies) Of(place int64, changes []pending.Change) []int64 {
 	if len(d.touched) == 0 {
 		return nil
 	}
 	var found []int64
-	add := func(seqs []int64) {
-		for _, s := range seqs {
-			if s < seq && !contains(found, s) {
-				found = append(found, s)
+	add := func(those []placed) {
+		for _, t := range those {
+			if t.place < place && !slices.Contains(found, t.seq) {
+				found = append(found, t.seq)
 			}
 		}
 	}
@@ -58,18 +64,9 @@ func (d *Dependencies) Of(seq int64, changes []pending.Change) []int64 {
 // Empty says that nothing is remembered.
 func (d *Dependencies) Empty() bool { return len(d.touched) == 0 }
 
-func appendOnce(seqs []int64, seq int64) []int64 {
-	if n := len(seqs); n > 0 && seqs[n-1] == seq {
-		return seqs
+func appendOnce(those []placed, t placed) []placed {
+	if n := len(those); n > 0 && those[n-1] == t {
+		return those
 	}
-	return append(seqs, seq)
-}
-
-func contains(seqs []int64, seq int64) bool {
-	for _, s := range seqs {
-		if s == seq {
-			return true
-		}
-	}
-	return false
+	return append(those, t)
 }

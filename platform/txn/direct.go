@@ -3,6 +3,7 @@ package txn
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -73,7 +74,7 @@ func (d *Direct) Write(ctx context.Context, req Request, build func(ctx context.
 	err := d.config.Reader.Read(validating, func(ctx context.Context, s *pending.Snapshot) error {
 		// The key first: a retry must not be refused because its first attempt
 		// succeeded.
-		found, err := findKey(ctx, db.New(s.DB), req, pending.StateApplied)
+		found, err := findKey(ctx, d.config.Catalog, db.New(s.DB), req, pending.StateApplied)
 		if err != nil || found != nil {
 			replay = found
 			return err
@@ -118,7 +119,7 @@ func (d *Direct) unreadable(err error) error {
 // findKey looks for the request's key in a ledger, the primary's or a replica's.
 // It returns nil when the key is unknown there, and idempotency-key-reused when
 // it was used for another request.
-func findKey(ctx context.Context, q *db.Queries, req Request, applied pending.State) (*Receipt, error) {
+func findKey(ctx context.Context, catalog *Catalog, q *db.Queries, req Request, applied pending.State) (*Receipt, error) {
 	if req.Key == "" {
 		return nil, nil
 	}
@@ -137,7 +138,18 @@ func findKey(ctx context.Context, q *db.Queries, req Request, applied pending.St
 		return nil, err
 	}
 	r := &Receipt{TransactionID: row.ID, State: applied, Replayed: true, Changes: changes, Checked: true, Sync: pending.Sync{State: applied}}
-	if row.Outcome != "applied" {
+	if row.Outcome == "applied" {
+		return r, nil
+	}
+	// The ids that it was answered with still are its answer.
+	var steps []pending.Step
+	if err := json.Unmarshal(row.DiscardedSteps, &steps); err != nil {
+		return nil, fmt.Errorf("reading a discarded transaction: %w", err)
+	}
+	if r.Changes, err = catalog.changesOf(steps); err != nil {
+		return nil, fmt.Errorf("reading a discarded transaction: %w", err)
+	}
+	if !row.Replaced {
 		r.State, r.Sync.State = pending.StateDiscarded, pending.StateDiscarded
 	}
 	return r, nil
@@ -187,7 +199,7 @@ func (d *Direct) commit(ctx context.Context, req Request, draft draft) (Receipt,
 	case errors.As(err, &pg) && pg.Code == "23505" && pg.ConstraintName == IdempotencyKey:
 		// Another request with the key was faster, perhaps the first attempt of this
 		// one, whose answer was lost.
-		found, err := findKey(sending, db.New(d.config.Pool), req, pending.StateApplied)
+		found, err := findKey(sending, d.config.Catalog, db.New(d.config.Pool), req, pending.StateApplied)
 		if err != nil {
 			return Receipt{}, d.failed(ctx, draft, err)
 		}

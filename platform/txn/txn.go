@@ -109,6 +109,10 @@ type Request struct {
 	// some milliseconds old then does as well, and is cheaper to have. Rows that
 	// the steps touch or refer to are guarded in any case.
 	Apart bool
+	// Replaces is the dead letter whose place the transaction takes, nil for none (see
+	// Builder.Replace): build is then checked against what is true without it, and
+	// without what builds on it.
+	Replaces *uuid.UUID
 	// ValidateOnly makes a dry run of it: every check on what is true by now, and
 	// nothing is written. The key is not looked at: it is no attempt.
 	ValidateOnly bool

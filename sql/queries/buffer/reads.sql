@@ -22,14 +22,16 @@ WHERE s.short_name = @short_name;
 -- has decided about it.
 -- name: GetLedgerEntry :one
 SELECT t.id, t.site, t.seq, t.outcome, t.operation, t.actor, t.accepted_at, t.applied_at, t.changes,
-       d.outcome AS decision_outcome, d.reason AS decision_reason, d.actor AS decision_actor, d.at AS decision_at
+       d.outcome AS decision_outcome, d.reason AS decision_reason, d.actor AS decision_actor, d.at AS decision_at, d.replaced_by AS decision_replaced_by,
+       r.transaction_id AS replaces
 FROM applied_transaction AS t
 LEFT JOIN dead_letter_decision AS d ON d.transaction_id = t.id
+LEFT JOIN dead_letter_decision AS r ON r.replaced_by = t.id
 WHERE t.id = @id;
 
 -- GetDeadLetterDecision returns what an operator has decided about a dead letter.
 -- name: GetDeadLetterDecision :one
-SELECT outcome, reason, actor, at
+SELECT outcome, reason, actor, at, replaced_by
 FROM dead_letter_decision
 WHERE transaction_id = @transaction_id;
 

@@ -51,3 +51,30 @@ SELECT @transaction_id, @site,
 FROM piece
 WHERE piece.complete
 ON CONFLICT (transaction_id) DO NOTHING;
+
+-- ReplaceTransaction is DiscardTransaction for a dead letter whose place the transaction
+-- takes that this is part of. Both must not be applied: when the ledger has the dead
+-- letter by now it changes nothing, and the transaction fails.
+-- name: ReplaceTransaction :exec
+WITH piece AS MATERIALIZED (
+    SELECT set_config('opsdb.discard', CASE WHEN @part_number::integer > 1 THEN current_setting('opsdb.discard') ELSE '' END || @document::text, true) AS document,
+           @part_number::integer = @part_count::integer AS complete
+), entry AS (
+    INSERT INTO applied_transaction (id, site, seq, outcome, operation, actor, idempotency_key, request_digest, accepted_at, applied_at, changes)
+    SELECT @transaction_id, @site, @seq, 'discarded', @operation, @transaction_actor,
+           CASE WHEN NOT EXISTS (
+               SELECT 1 FROM applied_transaction AS other
+               WHERE other.actor = @transaction_actor AND other.idempotency_key = sqlc.narg('idempotency_key') AND other.id <> @transaction_id
+           ) THEN sqlc.narg('idempotency_key')::text END,
+           @request_digest, @accepted_at, @at, '[]'
+    FROM piece
+    WHERE piece.complete
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id
+), decided AS (
+    INSERT INTO dead_letter_decision (transaction_id, site, outcome, reason, actor, at, transaction, created_at, replaced_by)
+    SELECT entry.id, @site, 'discarded', @reason, @actor, @at, piece.document::jsonb, @at, @replaced_by
+    FROM piece, entry
+    RETURNING transaction_id
+)
+SELECT must_change(count(*), CASE WHEN @part_number::integer = @part_count::integer THEN 1 ELSE 0 END) FROM decided;

@@ -1,8 +1,13 @@
--- FindIdempotencyKey returns what an actor has written with a key, discarded or applied.
+-- FindIdempotencyKey returns what an actor has written with a key, discarded or applied:
+-- of a discarded transaction the steps that it would have made, and whether the ledger
+-- has the one that took its place.
 -- name: FindIdempotencyKey :one
-SELECT id, site, seq, outcome, request_digest, changes
-FROM applied_transaction
-WHERE actor = @actor AND idempotency_key = @idempotency_key;
+SELECT t.id, t.site, t.seq, t.outcome, t.request_digest, t.changes, coalesce(d.transaction -> 'steps', '[]')::jsonb AS discarded_steps,
+       coalesce(r.outcome = 'applied', false)::boolean AS replaced
+FROM applied_transaction AS t
+LEFT JOIN dead_letter_decision AS d ON d.transaction_id = t.id
+LEFT JOIN applied_transaction AS r ON r.id = d.replaced_by
+WHERE t.actor = @actor AND t.idempotency_key = @idempotency_key;
 
 -- FindLedgerOutcomes tells, of some transactions, which the ledger has, and how.
 -- name: FindLedgerOutcomes :many

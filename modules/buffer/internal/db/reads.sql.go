@@ -14,16 +14,17 @@ import (
 )
 
 const getDeadLetterDecision = `-- name: GetDeadLetterDecision :one
-SELECT outcome, reason, actor, at
+SELECT outcome, reason, actor, at, replaced_by
 FROM dead_letter_decision
 WHERE transaction_id = $1
 `
 
 type GetDeadLetterDecisionRow struct {
-	Outcome string    `json:"outcome"`
-	Reason  string    `json:"reason"`
-	Actor   string    `json:"actor"`
-	At      time.Time `json:"at"`
+	Outcome    string     `json:"outcome"`
+	Reason     string     `json:"reason"`
+	Actor      string     `json:"actor"`
+	At         time.Time  `json:"at"`
+	ReplacedBy *uuid.UUID `json:"replaced_by"`
 }
 
 // GetDeadLetterDecision returns what an operator has decided about a dead letter.
@@ -35,32 +36,37 @@ func (q *Queries) GetDeadLetterDecision(ctx context.Context, transactionID uuid.
 		&i.Reason,
 		&i.Actor,
 		&i.At,
+		&i.ReplacedBy,
 	)
 	return i, err
 }
 
 const getLedgerEntry = `-- name: GetLedgerEntry :one
 SELECT t.id, t.site, t.seq, t.outcome, t.operation, t.actor, t.accepted_at, t.applied_at, t.changes,
-       d.outcome AS decision_outcome, d.reason AS decision_reason, d.actor AS decision_actor, d.at AS decision_at
+       d.outcome AS decision_outcome, d.reason AS decision_reason, d.actor AS decision_actor, d.at AS decision_at, d.replaced_by AS decision_replaced_by,
+       r.transaction_id AS replaces
 FROM applied_transaction AS t
 LEFT JOIN dead_letter_decision AS d ON d.transaction_id = t.id
+LEFT JOIN dead_letter_decision AS r ON r.replaced_by = t.id
 WHERE t.id = $1
 `
 
 type GetLedgerEntryRow struct {
-	ID              uuid.UUID       `json:"id"`
-	Site            string          `json:"site"`
-	Seq             *int64          `json:"seq"`
-	Outcome         string          `json:"outcome"`
-	Operation       string          `json:"operation"`
-	Actor           string          `json:"actor"`
-	AcceptedAt      time.Time       `json:"accepted_at"`
-	AppliedAt       time.Time       `json:"applied_at"`
-	Changes         json.RawMessage `json:"changes"`
-	DecisionOutcome *string         `json:"decision_outcome"`
-	DecisionReason  *string         `json:"decision_reason"`
-	DecisionActor   *string         `json:"decision_actor"`
-	DecisionAt      *time.Time      `json:"decision_at"`
+	ID                 uuid.UUID       `json:"id"`
+	Site               string          `json:"site"`
+	Seq                *int64          `json:"seq"`
+	Outcome            string          `json:"outcome"`
+	Operation          string          `json:"operation"`
+	Actor              string          `json:"actor"`
+	AcceptedAt         time.Time       `json:"accepted_at"`
+	AppliedAt          time.Time       `json:"applied_at"`
+	Changes            json.RawMessage `json:"changes"`
+	DecisionOutcome    *string         `json:"decision_outcome"`
+	DecisionReason     *string         `json:"decision_reason"`
+	DecisionActor      *string         `json:"decision_actor"`
+	DecisionAt         *time.Time      `json:"decision_at"`
+	DecisionReplacedBy *uuid.UUID      `json:"decision_replaced_by"`
+	Replaces           *uuid.UUID      `json:"replaces"`
 }
 
 // GetLedgerEntry returns one transaction as the ledger has it, and what an operator
@@ -82,6 +88,8 @@ func (q *Queries) GetLedgerEntry(ctx context.Context, id uuid.UUID) (GetLedgerEn
 		&i.DecisionReason,
 		&i.DecisionActor,
 		&i.DecisionAt,
+		&i.DecisionReplacedBy,
+		&i.Replaces,
 	)
 	return i, err
 }

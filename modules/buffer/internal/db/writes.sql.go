@@ -147,3 +147,70 @@ func (q *Queries) EnsureSiteStatus(ctx context.Context, arg EnsureSiteStatusPara
 	_, err := q.db.Exec(ctx, ensureSiteStatus, arg.Site, arg.LastSeenAt, arg.Version)
 	return err
 }
+
+const replaceTransaction = `-- name: ReplaceTransaction :exec
+WITH piece AS MATERIALIZED (
+    SELECT set_config('opsdb.discard', CASE WHEN $1::integer > 1 THEN current_setting('opsdb.discard') ELSE '' END || $3::text, true) AS document,
+           $1::integer = $2::integer AS complete
+), entry AS (
+    INSERT INTO applied_transaction (id, site, seq, outcome, operation, actor, idempotency_key, request_digest, accepted_at, applied_at, changes)
+    SELECT $4, $5, $6, 'discarded', $7, $8,
+           CASE WHEN NOT EXISTS (
+               SELECT 1 FROM applied_transaction AS other
+               WHERE other.actor = $8 AND other.idempotency_key = $9 AND other.id <> $4
+           ) THEN $9::text END,
+           $10, $11, $12, '[]'
+    FROM piece
+    WHERE piece.complete
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id
+), decided AS (
+    INSERT INTO dead_letter_decision (transaction_id, site, outcome, reason, actor, at, transaction, created_at, replaced_by)
+    SELECT entry.id, $5, 'discarded', $13, $14, $12, piece.document::jsonb, $12, $15
+    FROM piece, entry
+    RETURNING transaction_id
+)
+SELECT must_change(count(*), CASE WHEN $1::integer = $2::integer THEN 1 ELSE 0 END) FROM decided
+`
+
+type ReplaceTransactionParams struct {
+	PartNumber       int32      `json:"part_number"`
+	PartCount        int32      `json:"part_count"`
+	Document         string     `json:"document"`
+	TransactionID    uuid.UUID  `json:"transaction_id"`
+	Site             string     `json:"site"`
+	Seq              *int64     `json:"seq"`
+	Operation        string     `json:"operation"`
+	TransactionActor string     `json:"transaction_actor"`
+	IdempotencyKey   *string    `json:"idempotency_key"`
+	RequestDigest    []byte     `json:"request_digest"`
+	AcceptedAt       time.Time  `json:"accepted_at"`
+	At               time.Time  `json:"at"`
+	Reason           string     `json:"reason"`
+	Actor            string     `json:"actor"`
+	ReplacedBy       *uuid.UUID `json:"replaced_by"`
+}
+
+// ReplaceTransaction is DiscardTransaction for a dead letter whose place the transaction
+// takes that this is part of. Both must not be applied: when the ledger has the dead
+// letter by now it changes nothing, and the transaction fails.
+func (q *Queries) ReplaceTransaction(ctx context.Context, arg ReplaceTransactionParams) error {
+	_, err := q.db.Exec(ctx, replaceTransaction,
+		arg.PartNumber,
+		arg.PartCount,
+		arg.Document,
+		arg.TransactionID,
+		arg.Site,
+		arg.Seq,
+		arg.Operation,
+		arg.TransactionActor,
+		arg.IdempotencyKey,
+		arg.RequestDigest,
+		arg.AcceptedAt,
+		arg.At,
+		arg.Reason,
+		arg.Actor,
+		arg.ReplacedBy,
+	)
+	return err
+}

@@ -13,9 +13,12 @@ import (
 )
 
 const findIdempotencyKey = `-- name: FindIdempotencyKey :one
-SELECT id, site, seq, outcome, request_digest, changes
-FROM applied_transaction
-WHERE actor = $1 AND idempotency_key = $2
+SELECT t.id, t.site, t.seq, t.outcome, t.request_digest, t.changes, coalesce(d.transaction -> 'steps', '[]')::jsonb AS discarded_steps,
+       coalesce(r.outcome = 'applied', false)::boolean AS replaced
+FROM applied_transaction AS t
+LEFT JOIN dead_letter_decision AS d ON d.transaction_id = t.id
+LEFT JOIN applied_transaction AS r ON r.id = d.replaced_by
+WHERE t.actor = $1 AND t.idempotency_key = $2
 `
 
 type FindIdempotencyKeyParams struct {
@@ -24,15 +27,19 @@ type FindIdempotencyKeyParams struct {
 }
 
 type FindIdempotencyKeyRow struct {
-	ID            uuid.UUID       `json:"id"`
-	Site          string          `json:"site"`
-	Seq           *int64          `json:"seq"`
-	Outcome       string          `json:"outcome"`
-	RequestDigest []byte          `json:"request_digest"`
-	Changes       json.RawMessage `json:"changes"`
+	ID             uuid.UUID       `json:"id"`
+	Site           string          `json:"site"`
+	Seq            *int64          `json:"seq"`
+	Outcome        string          `json:"outcome"`
+	RequestDigest  []byte          `json:"request_digest"`
+	Changes        json.RawMessage `json:"changes"`
+	DiscardedSteps json.RawMessage `json:"discarded_steps"`
+	Replaced       bool            `json:"replaced"`
 }
 
-// FindIdempotencyKey returns what an actor has written with a key, discarded or applied.
+// FindIdempotencyKey returns what an actor has written with a key, discarded or applied:
+// of a discarded transaction the steps that it would have made, and whether the ledger
+// has the one that took its place.
 func (q *Queries) FindIdempotencyKey(ctx context.Context, arg FindIdempotencyKeyParams) (FindIdempotencyKeyRow, error) {
 	row := q.db.QueryRow(ctx, findIdempotencyKey, arg.Actor, arg.IdempotencyKey)
 	var i FindIdempotencyKeyRow
@@ -43,6 +50,8 @@ func (q *Queries) FindIdempotencyKey(ctx context.Context, arg FindIdempotencyKey
 		&i.Outcome,
 		&i.RequestDigest,
 		&i.Changes,
+		&i.DiscardedSteps,
+		&i.Replaced,
 	)
 	return i, err
 }
