@@ -179,8 +179,8 @@ func (s *site) number(ctx context.Context, key string) (int64, error) {
 	return strconv.ParseInt(text, 10, 64)
 }
 
-// onePoll applies n transactions while the replica does not replay, lets it show all
-// at once, and returns how many became replicated between two looks at Redis.
+// onePoll applies n transactions while the replica does not replay, lets the server see
+// all of them at once, and returns how many became replicated between two looks at Redis.
 func (d *drainBench) onePoll(ctx context.Context, n int) (most int64, err error) {
 	if err := d.Stack.Replica.PauseReplay(ctx); err != nil {
 		return 0, err
@@ -209,10 +209,28 @@ func (d *drainBench) onePoll(ctx context.Context, n int) (most int64, err error)
 		return 0, err
 	}
 	all := last + int64(n)
+	// The server sleeps until the replica has replayed everything, or its polls would
+	// confirm what had just been replayed: that is the replica's speed.
+	if err := d.servers[0].Freeze(); err != nil {
+		return 0, err
+	}
+	frozen := true
+	defer func() {
+		if frozen {
+			err = errors.Join(err, d.servers[0].Thaw())
+		}
+	}()
 	if err := d.Stack.Replica.ResumeReplay(ctx); err != nil {
 		return 0, err
 	}
 	paused = false
+	if err := d.Stack.WaitForReplay(ctx); err != nil {
+		return 0, err
+	}
+	frozen = false
+	if err := d.servers[0].Thaw(); err != nil {
+		return 0, err
+	}
 	deadline := time.Now().Add(time.Minute)
 	for last < all {
 		now, err := count()
