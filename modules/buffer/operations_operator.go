@@ -29,6 +29,9 @@ func (m *Module) retryOne(ctx context.Context, in *retryInput) (*requeuedOutput,
 	if err != nil {
 		return nil, err
 	}
+	if !tx.State.Dead() {
+		return nil, NotADeadLetter.New("the transaction is %s; only failed and blocked ones can be tried again", tx.State)
+	}
 	return m.retry(ctx, in.Write, tx.Seq)
 }
 

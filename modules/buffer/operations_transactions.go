@@ -111,8 +111,8 @@ func (m *Module) registerTransactions(r *api.Router) {
 	api.Register(r, api.Op{
 		ID: "retry-transaction", NoValidateOnly: true, Method: http.MethodPost, Path: "/buffer/transactions/{id}/retry", Permission: "manage:buffer", Tags: tags, Status: http.StatusAccepted,
 		Summary:     "Try a dead letter again, with all it blocks",
-		Description: "They go back into the buffer in their old order, without any check against the replica. What is no dead letter is left alone. " + repeat,
-		Problems:    []*problem.Kind{NoBufferHere},
+		Description: "They go back into the buffer in their old order, without any check against the replica. " + repeat,
+		Problems:    []*problem.Kind{NoBufferHere, NotADeadLetter, problem.NotFound},
 	}, m.retryOne)
 	api.Register(r, api.Op{
 		ID: "discard-transaction", Method: http.MethodPost, Path: "/buffer/transactions/{id}/discard", Permission: "manage:buffer", Critical: true, Tags: tags,
@@ -385,7 +385,10 @@ func (m *Module) getBuffered(ctx context.Context, in *bufferedTransactionInput) 
 	if out.Body.IdempotencyKey, out.Body.Steps, err = stepsOf(tx); err != nil {
 		return nil, err
 	}
-	out.Body.Request, err = m.requestOf(tx)
+	if out.Body.Request, err = m.requestOf(tx); err != nil {
+		return nil, err
+	}
+	out.Body.Versions, err = m.versionsOf(ctx, tx)
 	return out, err
 }
 

@@ -54,6 +54,7 @@ type BufferedTransaction struct {
 	Transaction
 	IdempotencyKey *string           `json:"idempotency_key" doc:"The client's Idempotency-Key."`
 	Request        *json.RawMessage  `json:"request" doc:"The body of the request that would make it now, which can be edited and sent to replace it when it is a dead letter; of a bulk of files an object of them by id. Null when there is nothing to edit."`
+	Versions       []RowVersions     `json:"versions" nullable:"true" maxItems:"100" doc:"What a dead letter was to write, beside what main has, for its first 100 rows; null when it is no dead letter, and while the site's replica cannot be read."`
 	Steps          []TransactionStep `json:"steps" doc:"Its writes, in order."`
 }
 

@@ -146,6 +146,7 @@ func TestCorrectedDeadLetterTakesItsPlace(t *testing.T) {
 	if d, _ := old["decision"].(map[string]any); old["state"] != "discarded" || d["replaced_by"] != by {
 		t.Errorf("the dead letter is %v", old)
 	}
+	at.post(path+"/retry", nil).wantProblem(409, "not-a-dead-letter")
 	if in := at.get(path[:len("/buffer/transactions/")] + by).want(200); in["replaces"] != tx || in["operation"] != "replace-transaction" {
 		t.Errorf("what took its place is %v", in)
 	}
@@ -211,6 +212,13 @@ func TestReplacementThatComesTooLate(t *testing.T) {
 	}
 	if n := one[int64](t, s, "SELECT count(*) FROM executed_obs_unit WHERE id = '"+id+"' AND comment = 'edited'"); n != 0 {
 		t.Error("both were applied")
+	}
+	versions := late.list("versions")
+	if site, _ := versions[len(versions)-1]["site"].(map[string]any); site["comment"] != "edited" || site["status"] != "completed" {
+		t.Errorf("of what the site wanted, %v is shown", versions)
+	}
+	if main, _ := versions[len(versions)-1]["main"].(map[string]any); main["status"] != "running" || main["id"] != id || main["version"] != 1.0 {
+		t.Errorf("of what main has, %v is shown", versions)
 	}
 	at.post("/buffer/transactions/"+by+"/discard", object{"reason": "main has it"}).want(200)
 	s.replicatedAll(t)

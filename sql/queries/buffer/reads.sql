@@ -43,3 +43,16 @@ SELECT EXISTS (SELECT FROM site_status AS s WHERE s.site = @site) AS site_known,
        coalesce((SELECT k.site FROM signing_key AS k WHERE k.kid = @kid), '')::text AS key_site,
        coalesce((SELECT k.public_key FROM signing_key AS k WHERE k.kid = @kid), '')::text AS public_key,
        pg_is_in_recovery() AS in_recovery;
+
+-- ListStoredRows returns rows of the buffered tables as they are stored, to be shown
+-- beside what a dead letter was to make of them.
+-- name: ListStoredRows :many
+SELECT 'executed_obs_unit'::text AS table_name, e.id, to_jsonb(e.*) AS columns FROM executed_obs_unit AS e WHERE e.id = ANY (@ids::uuid[])
+UNION ALL
+SELECT 'raw_data_file', f.id, to_jsonb(f.*) FROM raw_data_file AS f WHERE f.id = ANY (@ids::uuid[])
+UNION ALL
+SELECT 'raw_data_package', p.id, to_jsonb(p.*) FROM raw_data_package AS p WHERE p.id = ANY (@ids::uuid[])
+UNION ALL
+SELECT 'raw_data_package_metadata', m.raw_data_package_id, to_jsonb(m.*) FROM raw_data_package_metadata AS m WHERE m.raw_data_package_id = ANY (@ids::uuid[])
+UNION ALL
+SELECT 'physical_copy', c.id, to_jsonb(c.*) FROM physical_copy AS c WHERE c.id = ANY (@ids::uuid[]);

@@ -249,3 +249,43 @@ func (q *Queries) ListSiteStatus(ctx context.Context) ([]ListSiteStatusRow, erro
 	}
 	return items, nil
 }
+
+const listStoredRows = `-- name: ListStoredRows :many
+SELECT 'executed_obs_unit'::text AS table_name, e.id, to_jsonb(e.*) AS columns FROM executed_obs_unit AS e WHERE e.id = ANY ($1::uuid[])
+UNION ALL
+SELECT 'raw_data_file', f.id, to_jsonb(f.*) FROM raw_data_file AS f WHERE f.id = ANY ($1::uuid[])
+UNION ALL
+SELECT 'raw_data_package', p.id, to_jsonb(p.*) FROM raw_data_package AS p WHERE p.id = ANY ($1::uuid[])
+UNION ALL
+SELECT 'raw_data_package_metadata', m.raw_data_package_id, to_jsonb(m.*) FROM raw_data_package_metadata AS m WHERE m.raw_data_package_id = ANY ($1::uuid[])
+UNION ALL
+SELECT 'physical_copy', c.id, to_jsonb(c.*) FROM physical_copy AS c WHERE c.id = ANY ($1::uuid[])
+`
+
+type ListStoredRowsRow struct {
+	TableName string          `json:"table_name"`
+	ID        uuid.UUID       `json:"id"`
+	Columns   json.RawMessage `json:"columns"`
+}
+
+// ListStoredRows returns rows of the buffered tables as they are stored, to be shown
+// beside what a dead letter was to make of them.
+func (q *Queries) ListStoredRows(ctx context.Context, ids []uuid.UUID) ([]ListStoredRowsRow, error) {
+	rows, err := q.db.Query(ctx, listStoredRows, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListStoredRowsRow{}
+	for rows.Next() {
+		var i ListStoredRowsRow
+		if err := rows.Scan(&i.TableName, &i.ID, &i.Columns); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
