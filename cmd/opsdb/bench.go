@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -51,8 +52,9 @@ place of its earlier measurement, and results.md and results.svg are drawn anew.
 	flags.IntVar(&options.Rounds, "rounds", 5, "rounds of floor and product in turns")
 	flags.BoolVar(&options.Quick, "quick", false, "tiny sizes, to see that everything runs; the figures mean nothing")
 	flags.BoolVar(&options.Growth, "growth", false, "measure how costs grow with backlog and table size instead")
+	flags.StringVar(&options.Profiles, "profile", "", "keep CPU and allocation profiles of the servers in P1, P2, P7 and P8 in this `folder`")
 	flags.StringVar(&options.Folder, "write", "", "merge the results into this `folder`")
-	cmd.AddCommand(newBenchFloorCommand())
+	cmd.AddCommand(newBenchFloorCommand(), newBenchServeCommand())
 	return cmd
 }
 
@@ -67,13 +69,41 @@ func newBenchFloorCommand() *cobra.Command {
 	}
 }
 
+// newBenchServeCommand returns the API server with its profiles beside it.
+func newBenchServeCommand() *cobra.Command {
+	serve := newServeCommand()
+	run := serve.RunE
+	serve.Hidden = true
+	serve.RunE = func(cmd *cobra.Command, args []string) error {
+		ctx, end := context.WithCancel(cmd.Context())
+		profiles := make(chan error, 1)
+		go func() { profiles <- bench.ServeProfiles(ctx) }()
+		err := run(cmd, args)
+		end()
+		return errors.Join(err, <-profiles)
+	}
+	return serve
+}
+
 // runBench starts the demo's stack with its data on the disk, without a site: the
 // measurements make their own.
 func runBench(ctx context.Context, options bench.Options, out io.Writer) (err error) {
 	if _, err := sandbox.Ensure(ctx, out); err != nil {
 		return err
 	}
-	d := &demo{options: demoOptions{noNight: true, rtt: roundTrip(250 * time.Millisecond)}, out: out, log: slog.New(slog.NewTextHandler(out, nil))}
+	demoed := demoOptions{noNight: true, rtt: roundTrip(250 * time.Millisecond)}
+	if options.Profiles != "" {
+		if err := os.MkdirAll(options.Profiles, 0o755); err != nil {
+			return err
+		}
+		// A socket's path must be short, whatever folder the profiles go to.
+		if options.SocketFolder, err = os.MkdirTemp("", "opsdb-profiles-"); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(options.SocketFolder)) }()
+		demoed.serve, demoed.env = []string{"bench", "serve"}, options.Sockets()
+	}
+	d := &demo{options: demoed, out: out, log: slog.New(slog.NewTextHandler(out, nil))}
 	defer func() { err = errors.Join(err, d.close()) }()
 	if err := d.start(ctx); err != nil {
 		return err

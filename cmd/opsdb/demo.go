@@ -27,9 +27,11 @@ type demoOptions struct {
 	dir             string
 	keep            bool
 	rtt             roundTrip
-	standby         bool   // no flag: opsdb chaos has one, to fail over to
-	program         string // no flag: a test runs the API servers of the program that it has built; "" is this one
-	relaxed         bool   // no flag: opsdb chaos power has a Redis that may lose writes
+	standby         bool     // no flag: opsdb chaos has one, to fail over to
+	program         string   // no flag: a test runs the API servers of the program that it has built; "" is this one
+	relaxed         bool     // no flag: opsdb chaos power has a Redis that may lose writes
+	serve           []string // no flag: the arguments of API servers that opsdb bench profiles; nil: the usual ones
+	env             []string // of API servers, beside their own
 }
 
 // newDemoCommand returns `opsdb demo`, which runs both sites on this machine

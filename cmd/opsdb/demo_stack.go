@@ -228,6 +228,11 @@ func (d *demo) startAPIs(ctx context.Context) error {
 		program = self
 	}
 	common := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TZ=UTC", "SHUTDOWN_TIMEOUT=5s"}
+	common = append(common, d.options.env...)
+	args := d.options.serve
+	if args == nil {
+		args = []string{"serve"}
+	}
 	if d.options.relaxed {
 		common = append(common, "BUFFER_DURABILITY=relaxed")
 	}
@@ -254,7 +259,7 @@ func (d *demo) startAPIs(ctx context.Context) error {
 			}
 		}
 		env = append(env, fmt.Sprintf("HTTP_ADDR=127.0.0.1:%d", d.stack.Ports[server]))
-		command := sandbox.Command{Path: program, Args: []string{"serve"}, Env: append(env, common...)}
+		command := sandbox.Command{Path: program, Args: args, Env: append(env, common...)}
 		limited, cancel := context.WithTimeout(ctx, time.Minute)
 		process, err := d.stack.Run(limited, name, command, func(ctx context.Context) error { return d.serves(ctx, server) })
 		cancel()

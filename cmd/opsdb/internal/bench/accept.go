@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/opsdb/opsdb/platform/sandbox"
 )
@@ -70,7 +71,11 @@ func (a *acceptBench) measure(ctx context.Context, url string) (p50, p99 series,
 		floor50, floor99 = percentile(took, 0.5), percentile(took, 0.99)
 		return err
 	}, func(warm bool) error {
-		took, err := latencies(ctx, url, r, n)
+		var took []time.Duration
+		err := a.profiled(ctx, "p1", url, func() (err error) {
+			took, err = latencies(ctx, url, r, n)
+			return err
+		})
 		if err == nil && !warm {
 			p50.add(percentile(took, 0.5), floor50)
 			p99.add(percentile(took, 0.99), floor99)
@@ -101,7 +106,11 @@ func measureThroughput(ctx context.Context, b *bench) (out []Measurement, err er
 		if err != nil {
 			return err
 		}
-		perSecond, err := throughput(ctx, a.url, r, connections, n)
+		var perSecond float64
+		err = a.profiled(ctx, "p2", a.url, func() (err error) {
+			perSecond, err = throughput(ctx, a.url, r, connections, n)
+			return err
+		})
 		if err != nil {
 			return err
 		}

@@ -70,7 +70,11 @@ func measureBulk(ctx context.Context, b *bench) (out []Measurement, err error) {
 		if err := s.pause(ctx); err != nil {
 			return err
 		}
-		took, err := post(s.url, "/raw_data_files/bulk", body, b.Service)
+		var took float64
+		err := b.profiled(ctx, "p8-accept", s.url, func() (err error) {
+			took, err = post(s.url, "/raw_data_files/bulk", body, b.Service)
+			return err
+		})
 		if err != nil {
 			return err
 		}

@@ -49,7 +49,11 @@ func measureDirect(ctx context.Context, b *bench) (out []Measurement, err error)
 		httpRate, err = throughput(ctx, url, bare(b.start()), directConnections, n)
 		return err
 	}, func(warm bool) error {
-		rate, err := throughput(ctx, b.MainURL, b.start(), directConnections, n)
+		var rate float64
+		err := b.profiled(ctx, "p7", b.MainURL, func() (err error) {
+			rate, err = throughput(ctx, b.MainURL, b.start(), directConnections, n)
+			return err
+		})
 		if err == nil && !warm {
 			raw.add(rate, rawRate)
 			behindHTTP.add(rate, httpRate)

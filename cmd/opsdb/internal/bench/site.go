@@ -91,7 +91,7 @@ func (s *site) serve(ctx context.Context, ready func(ctx context.Context, url st
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TZ=UTC", "SHUTDOWN_TIMEOUT=5s",
 	}, s.env...)
 	name := fmt.Sprintf("%s_%d", s.name, len(s.servers)+1)
-	url, process, err := s.run(ctx, name, []string{"serve"}, env, ready)
+	url, process, err := s.run(ctx, name, s.serveArgs(), append(env, s.Sockets()...), ready)
 	if err == nil {
 		s.servers = append(s.servers, process)
 	}
