@@ -12,16 +12,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opsdb/opsdb/modules/buffer"
+	"github.com/opsdb/opsdb/modules/observations"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/rdb"
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
+	"github.com/opsdb/opsdb/platform/txn"
 )
 
 // goldenBuffer is a site's buffer as some version has left it in Redis, and what
 // must be at main once it has drained.
 type goldenBuffer struct {
-	// Want are the ids of all its transactions.
-	Want []string `json:"want"`
+	// Want are the ids of its transactions that come to be applied, Discarded of those
+	// that operators have discarded.
+	Want      []string `json:"want"`
+	Discarded []string `json:"discarded"`
 	// Execution is one that it begins and finishes.
 	Execution string               `json:"execution"`
 	Keys      map[string]goldenKey `json:"keys"` // without the site's prefix
@@ -38,15 +43,21 @@ type goldenKey struct {
 // The rows of main that golden buffers refer to have ids of their own, so that
 // other demo data does not break the buffers of old versions.
 const (
-	goldenUnit   = 900_001
-	goldenModule = 900_002
+	goldenUnit          = 900_001
+	goldenModule        = 900_002
+	goldenLocation      = 900_003
+	goldenConfiguration = 900_004
 )
 
 const goldenParents = `
 INSERT INTO obs_unit OVERRIDING SYSTEM VALUE
 SELECT (jsonb_populate_record(u, '{"id": 900001, "name": "golden unit"}')).* FROM obs_unit u WHERE name = 'OrionA-280';
 INSERT INTO instrument_module OVERRIDING SYSTEM VALUE
-SELECT (jsonb_populate_record(m, '{"id": 900002, "name": "golden module"}')).* FROM instrument_module m WHERE name = 'Mod280';`
+SELECT (jsonb_populate_record(m, '{"id": 900002, "name": "golden module"}')).* FROM instrument_module m WHERE name = 'Mod280';
+INSERT INTO data_location OVERRIDING SYSTEM VALUE
+SELECT (jsonb_populate_record(l, '{"id": 900003, "name": "golden_location"}')).* FROM data_location l WHERE name = 'primecam_raw_data';
+INSERT INTO instrument_module_configuration OVERRIDING SYSTEM VALUE
+SELECT (jsonb_populate_record(c, '{"id": 900004, "name": "golden configuration"}')).* FROM instrument_module_configuration c WHERE name = 'Mod280-default';`
 
 func goldenPair(t *testing.T) (*sandboxtest.Pair, *rdb.Client) {
 	t.Helper()
@@ -70,6 +81,8 @@ func goldenPair(t *testing.T) (*sandboxtest.Pair, *rdb.Client) {
 //
 // `OPSDB_GOLDEN_BUFFER=<version> go test ./modules/observations -run TestGoldenBuffersDrain`
 // writes the buffer of a new version; those of released ones never change.
+// writeGoldenBuffer has to make every kind of step: TestEveryKindIsInAGoldenBuffer
+// of cmd/opsdb says which one is missing.
 func TestGoldenBuffersDrain(t *testing.T) {
 	t.Parallel()
 	if version := os.Getenv("OPSDB_GOLDEN_BUFFER"); version != "" {
@@ -129,9 +142,11 @@ func drainGoldenBuffer(t *testing.T, file string) {
 		c := store.Current().Counts()
 		return c.Buffered+c.Applied+c.Failed+c.Blocked == 0
 	})
-	for _, id := range golden.Want {
-		if n := one[int](t, s, "SELECT count(*) FROM applied_transaction WHERE id = $1 AND outcome = 'applied'", id); n != 1 {
-			t.Errorf("the ledger has transaction %s %d times", id, n)
+	for outcome, ids := range map[string][]string{"applied": golden.Want, "discarded": golden.Discarded} {
+		for _, id := range ids {
+			if n := one[int](t, s, "SELECT count(*) FROM applied_transaction WHERE id = $1 AND outcome::text = $2", id, outcome); n != 1 {
+				t.Errorf("the ledger has transaction %s %d times as %s", id, n, outcome)
+			}
 		}
 	}
 	if got := at.get("/executed_obs_units/" + golden.Execution).want(http.StatusOK); got.text("status") != "completed" || got.number("file_count") < 4 {
@@ -169,13 +184,18 @@ func writeGoldenBuffer(t *testing.T, version string) {
 	ctx := sandboxtest.Context(t)
 	at := s.secondary
 	at.t = t
-	execution := at.start(goldenUnit, object{"start_time": "2026-07-16T11:20:00Z", "comment": "golden", "conditions": object{"wind": object{"speed": 10}}}, "Idempotency-Key", "golden-start").id()
-	at.post("/raw_data_files", file(execution, goldenModule, "golden/one.g3")).want(http.StatusCreated)
-	at.register(execution, goldenModule, "golden/bulk", 3, 1000)
+	execution := at.start(goldenUnit, object{"start_time": "2026-07-16T11:20:00Z", "comment": "golden", "module_configuration_ids": []int64{goldenConfiguration}, "conditions": object{"wind": object{"speed": 10}}}, "Idempotency-Key", "golden-start").id()
+	at.post("/raw_data_files", with(file(execution, goldenModule, "golden/one.g3"), "data_location_id", goldenLocation)).want(http.StatusCreated)
+	at.post("/raw_data_files/bulk", []object{
+		with(file(execution, goldenModule, "golden/bulk/0.g3"), "data_location_id", goldenLocation), file(execution, goldenModule, "golden/bulk/1.g3"),
+		with(file(execution, goldenModule, "golden/bulk/2.g3"), "data_location_id", goldenLocation),
+	}).want(http.StatusCreated)
 	pack := at.post("/raw_data_package", object{"executed_obs_unit_id": execution, "instrument_module_id": goldenModule, "metadata": object{"band": "280"}}).want(http.StatusCreated).id()
 	at.do(http.MethodPatch, "/executed_obs_units/"+execution, object{"comment": "patched"}).want(http.StatusOK)
 	at.put("/executed_obs_units/"+execution+"/finish", object{"status": "completed", "end_time": "2026-07-16T11:40:00Z", "pwv_mm": 0.6}).want(http.StatusOK)
-	at.get("/raw_data_package/" + pack).want(http.StatusOK)
+	at.put("/raw_data_package/"+pack+"/finalize", object{"size_bytes": 4096, "checksum_algorithm": "xxh64", "checksum": "00ff00ff00ff00ff"}).want(http.StatusOK)
+	at.start(goldenUnit, object{"comment": "a discarded dead letter"})
+	at.start(goldenUnit, object{"comment": "a dead letter that is replaced"})
 	failed := at.start(goldenUnit, object{"comment": "a dead letter"}).id()
 	at.do(http.MethodPatch, "/executed_obs_units/"+failed, object{"comment": "blocked by it"}).want(http.StatusOK)
 
@@ -195,28 +215,55 @@ func writeGoldenBuffer(t *testing.T, version string) {
 	if err != nil || first <= connection.Batch {
 		t.Fatalf("batch %d after %d: %v", first, connection.Batch, err)
 	}
-	dead := all[len(all)-2]
+	discarded, replaced, dead := all[len(all)-4], all[len(all)-3], all[len(all)-2]
 	problem := json.RawMessage(`{"type":"/problems/parent-missing","title":"golden","status":422}`)
 	for _, err := range []error{
 		session.Settle(ctx, []pending.Settled{
 			{Seq: all[0].Seq, Position: first, LSN: "0/1000", Outcome: pending.StateApplied},
 			{Seq: all[1].Seq, Position: first + 1, LSN: "0/2000", Outcome: pending.StateApplied},
 		}),
-		session.Fail(ctx, []pending.Failure{{Seq: dead.Seq, Problem: problem, At: time.Date(2026, 7, 16, 12, 0, 0, 0, time.UTC)}}),
+		session.Fail(ctx, []pending.Failure{
+			{Seq: discarded.Seq, Problem: problem, At: time.Date(2026, 7, 16, 12, 0, 0, 0, time.UTC)},
+			{Seq: replaced.Seq, Problem: problem, At: time.Date(2026, 7, 16, 12, 0, 0, 0, time.UTC)},
+			{Seq: dead.Seq, Problem: problem, At: time.Date(2026, 7, 16, 12, 0, 0, 0, time.UTC)},
+		}),
 		session.Block(ctx, []pending.Blocking{{Seq: dead.Seq + 1, By: dead.Seq}}),
 	} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
+	if _, err := s.store.CatchUp(ctx); err != nil {
+		t.Fatal(err)
+	}
+	request := txn.Request{Operation: "discard-dead-letter", Actor: "user:golden"}
+	_, decision, err := buffer.DiscardDeadLetter(ctx, at.writer, s.catalog, request, discarded.ID, "golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	if _, err := s.store.CatchUp(ctx); err != nil {
+		t.Fatal(err)
+	}
+	request.Operation = "replace-dead-letter"
+	editor := observations.New(observations.Config{Writer: at.writer, Reader: at.reader, Site: s.Site, PackageMaxBytes: 100_000_000_000}).Editor()
+	_, replacement, err := buffer.ReplaceDeadLetter(ctx, at.writer, s.catalog, editor, request, replaced.ID, "golden", json.RawMessage(`{"comment": "replaced"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// Last: no read uses this replica once it is to have shown that.
 	if _, err := s.store.MarkReplicated(ctx, session.Load, first); err != nil {
 		t.Fatal(err)
 	}
 
-	golden := goldenBuffer{Execution: execution, Keys: map[string]goldenKey{}}
+	golden := goldenBuffer{Discarded: []string{discarded.ID.String(), replaced.ID.String()}, Execution: execution, Keys: map[string]goldenKey{}}
 	for _, tx := range all {
-		golden.Want = append(golden.Want, tx.ID.String())
+		if tx != discarded && tx != replaced {
+			golden.Want = append(golden.Want, tx.ID.String())
+		}
 	}
+	golden.Want = append(golden.Want, decision.TransactionID.String(), replacement.TransactionID.String())
 	prefix := "site:" + s.Site + ":"
 	keys, err := client.Keys(ctx, prefix+"*").Result()
 	if err != nil {
