@@ -87,7 +87,7 @@ var plants = []plant{
 	{"the head does not look at the epoch", "platform/txn/internal/db/writes.sql.go", "WHERE site = $4 AND epoch = $5 AND batch = $6", "WHERE site = $4 AND $5::bigint IS NOT NULL AND batch = $6", "StaleProcessor|HeldFlush", false},
 	{"the head does not look at the number before it", "platform/txn/internal/db/writes.sql.go", "WHERE site = $4 AND epoch = $5 AND batch = $6", "WHERE site = $4 AND epoch = $5 AND $6::bigint IS NOT NULL", "StaleProcessor|HeldFlush", false},
 	{"the claim does not look at the epoch", "platform/txn/internal/db/writes.sql.go", "WHERE site = $2 AND epoch < $1", "WHERE site = $2", "StaleProcessor|LateClaim|HeldFlush", false},
-	{"the key is not looked up at main", "platform/txn/direct.go", "\t\tfound, err := findKey(ctx, d.config.Catalog, db.New(s.DB), req, pending.StateApplied)\n", "\t\tfound, err := (*Receipt)(nil), error(nil)\n", "RetryAtMain", false},
+	{"the key is not looked up at main", "platform/txn/direct.go", "\t\treplay, keyErr = found, err\n\t\treturn errKeyKnown\n", "\t\treturn nil\n", "RetryAtMain", false},
 
 	// Accepting.
 	{"answered before it is stored", "platform/txn/buffered.go", "\t\taccepted, err := w.config.Store.Accept(ctx, pending.Accept{Transaction: tx, Changes: v.draft.changes, View: v.view, Exempt: v.builder.exempt})\n", "\t\tgo w.config.Store.Accept(context.WithoutCancel(ctx), pending.Accept{Transaction: tx, Changes: v.draft.changes, View: v.view, Exempt: v.builder.exempt})\n\t\tvar accepted pending.Accepted\n", "modules/buffer:LostAnswer|KilledServers|TwoProcessesCannot", false},

@@ -43,7 +43,7 @@ type site struct {
 
 	primary *pgxpool.Pool // for direct writes
 	local   *pgxpool.Pool // for reads: the replica, at main the primary
-	checks  *pgxpool.Pool // of the same replica, for the checks of writes; nil at main
+	checks  *pgxpool.Pool // of the same database, for the checks of writes
 	redis   *rdb.Client   // nil at main
 	store   *pending.Store
 	reader  *pending.Reader
@@ -119,7 +119,11 @@ func (s *site) openMain(ctx context.Context) (err error) {
 	if s.id, err = transfers.SiteID(ctx, s.primary, c.SiteName); err != nil {
 		return err
 	}
+	if s.checks, err = pg.OpenChecks(ctx, c.MainDB.URL, pg.Options{ApplicationName: "opsdb " + c.SiteName + " checks"}); err != nil {
+		return err
+	}
 	s.reader = pending.NewReader(s.local, nil, c.SiteName, pending.Limits{})
+	s.reader.CheckOn(s.checks)
 	s.writer = txn.NewDirect(txn.DirectConfig{
 		Pool: s.primary, Reader: s.reader, Catalog: s.catalog, Problems: s.problems, Site: c.SiteName, SiteID: s.id, Logger: s.log, Tracer: s.tracer,
 	})

@@ -73,6 +73,7 @@ func wire(t testing.TB, pair *sandboxtest.Pair) *sites {
 	s.replica = openPool(t, pg.OpenReader, pair.ReaderURL)
 
 	reader := pending.NewReader(primary, nil, sandboxtest.MainSite, pending.Limits{})
+	reader.CheckOn(openPool(t, pg.OpenChecks, pair.MainRoleURL))
 	s.main = s.serve(t, sandboxtest.MainSite, reader, txn.NewDirect(txn.DirectConfig{
 		Pool: primary, Reader: reader, Catalog: s.catalog, Problems: s.problems, Site: sandboxtest.MainSite, SiteID: pair.MainSiteID,
 	}))

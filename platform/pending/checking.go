@@ -16,7 +16,7 @@ import (
 )
 
 // Question is a query that goes to the replica together with the first one of a
-// check, and is answered before it.
+// check, and is answered before it; a snapshot that is opened later is asked again.
 type Question struct {
 	SQL string
 	// Values are its parameters, as text.
@@ -39,7 +39,7 @@ type checking struct {
 	site     []byte
 	swept    int64
 	question *Question
-	limit    time.Duration // of the first exchange
+	limit    time.Duration // of the first exchange, 0 for none of its own
 	until    time.Time     // the end of all others, unless they are patient
 	patient  bool
 	asked    bool
@@ -166,7 +166,7 @@ func (c *checking) ask(ctx context.Context, sql string, args []any) (_ *exchange
 	if first || begins {
 		x.pipeline.SendQueryPrepared(head.Name, [][]byte{c.site}, nil, binaryResult)
 	}
-	if first && about != nil {
+	if (first || begins) && about != nil {
 		x.pipeline.SendQueryPrepared(about.Name, c.question.Values, nil, nil)
 	}
 	if query != nil {
@@ -189,7 +189,7 @@ var binaryResult = []int16{pgtype.BinaryFormatCode}
 
 func (c *checking) deadline(ctx context.Context) time.Time {
 	switch {
-	case !c.asked:
+	case !c.asked && c.limit != 0:
 		return time.Now().Add(c.limit)
 	case !c.patient:
 		return c.until
@@ -227,7 +227,7 @@ func (x *exchange) precede(first, begins bool) error {
 			return errBehind
 		}
 	}
-	if !first || x.check.question == nil {
+	if !(first || begins) || x.check.question == nil {
 		return nil
 	}
 	if err := x.next(); err != nil {

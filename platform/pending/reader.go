@@ -207,11 +207,31 @@ func (r *Reader) Check(ctx context.Context, view View, question *Question, fn fu
 		return r.failed(ctx, "getting a connection for a check", err, true)
 	}
 	c := &checking{conn: conn, site: r.siteText, swept: view.Swept, question: question, limit: r.limits.Accept, until: now.Add(r.limits.Check)}
+	return r.check(ctx, c, &Snapshot{View: view, settled: StateReplicated}, fn, true)
+}
+
+// CheckPrimary is Check at main, where nothing is pending and nothing is written
+// without the database that is asked: it is asked for as long as ctx allows.
+func (r *Reader) CheckPrimary(ctx context.Context, question *Question, fn func(ctx context.Context, s *Snapshot) error) error {
+	if time.Now().UnixNano() < r.down.Load() {
+		return problem.ReplicaUnreachable.New("the primary could not be reached a moment ago")
+	}
+	conn, err := r.acquire(ctx, r.checks, r.limits.Read)
+	if err != nil {
+		return r.failed(ctx, "getting a connection for a check", err, false)
+	}
+	c := &checking{conn: conn, site: r.siteText, question: question, patient: true}
+	return r.check(ctx, c, &Snapshot{settled: StateApplied}, fn, false)
+}
+
+// check runs fn on a snapshot that c opens when it is asked.
+func (r *Reader) check(ctx context.Context, c *checking, s *Snapshot, fn func(ctx context.Context, s *Snapshot) error, accepting bool) error {
 	defer c.release()
+	s.DB, s.check = c, c
 	// How far the snapshot is ahead is known too late to narrow by: any create that
 	// is pending may be stored by now.
-	s := &Snapshot{DB: c, View: view, LastSeq: math.MaxInt64, settled: StateReplicated, check: c}
-	err = fn(ctx, s)
+	s.LastSeq = math.MaxInt64
+	err := fn(ctx, s)
 	if unread := c.settle(ctx); unread != nil {
 		err = unread
 	}
@@ -219,7 +239,7 @@ func (r *Reader) Check(ctx context.Context, view View, question *Question, fn fu
 	case errors.Is(err, errBehind):
 		return problem.ReplicaBehind.New("the site's replica shows less than it did")
 	case err != nil && lost(err):
-		return r.failed(ctx, "checking against the replica", err, true)
+		return r.failed(ctx, "checking a write", err, accepting)
 	}
 	return err
 }

@@ -55,7 +55,7 @@ func OpenReader(ctx context.Context, url string, o Options) (*pgxpool.Pool, erro
 }
 
 // OpenChecks returns a pool for the few fixed queries that writes are checked with,
-// at the site's replica. None of them has optional filters, so one generic plan a
+// at the site's replica or at main. None of them has optional filters, so one generic plan a
 // connection serves them all: planning would cost more than answering. Nothing is
 // connected yet, as with OpenWriter.
 func OpenChecks(ctx context.Context, url string, o Options) (*pgxpool.Pool, error) {

@@ -166,7 +166,7 @@ func (w *Buffered) validate(ctx context.Context, b *Builder, view pending.View, 
 	v := validation{view: view, builder: b}
 	var built bool
 	var buildErr, keyErr error
-	err := w.config.Reader.Check(ctx, view, w.keyQuestion(ctx, req, func(found *Receipt, err error) error {
+	err := w.config.Reader.Check(ctx, view, keyQuestion(ctx, w.config.Catalog, req, pending.StateReplicated, func(found *Receipt, err error) error {
 		v.replay, keyErr = found, err
 		return errKeyKnown
 	}), func(ctx context.Context, s *pending.Snapshot) error {
@@ -226,14 +226,14 @@ var keyText = func() string {
 	return asked.sql
 }()
 
-// keyQuestion asks the replica's ledger for the request's key; nil when it has none.
-// answer is called when the ledger has it.
-func (w *Buffered) keyQuestion(ctx context.Context, req Request, answer func(*Receipt, error) error) *pending.Question {
+// keyQuestion asks a ledger, the replica's or the primary's, for the request's key; nil
+// when it has none. answer is called when the ledger has it.
+func keyQuestion(ctx context.Context, catalog *Catalog, req Request, applied pending.State, answer func(*Receipt, error) error) *pending.Question {
 	if req.Key == "" {
 		return nil
 	}
 	return &pending.Question{SQL: keyText, Values: [][]byte{[]byte(req.Actor), []byte(req.Key)}, Answer: func(row pgx.Row) error {
-		return answer(findKey(ctx, w.config.Catalog, db.New(answered{row: row}), req, pending.StateReplicated))
+		return answer(findKey(ctx, catalog, db.New(answered{row: row}), req, applied))
 	}}
 }
 

@@ -69,16 +69,8 @@ func (d *Direct) Write(ctx context.Context, req Request, build func(ctx context.
 	if req.ValidateOnly {
 		req.Key = ""
 	}
-	var replay *Receipt
 	validating, validated := span(ctx, d.config.Tracer, "validate")
-	err := d.config.Reader.Read(validating, func(ctx context.Context, s *pending.Snapshot) error {
-		// The key first: a retry must not be refused because its first attempt
-		// succeeded.
-		found, err := findKey(ctx, d.config.Catalog, db.New(s.DB), req, pending.StateApplied)
-		if err != nil || found != nil {
-			replay = found
-			return err
-		}
+	replay, err := d.read(validating, req, func(ctx context.Context, s *pending.Snapshot) error {
 		b.snapshot = s
 		defer func() { b.snapshot = nil }()
 		return build(ctx, b)
@@ -101,6 +93,31 @@ func (d *Direct) Write(ctx context.Context, req Request, build func(ctx context.
 	receipt, err := d.commit(applying, req, draft)
 	applied(err)
 	return receipt, err
+}
+
+// read runs fn on the snapshot that a transaction is validated against. When the ledger
+// in it has the request's key, it gives the receipt of the first attempt instead of what
+// fn comes to: a retry must not be refused because its first attempt succeeded.
+func (d *Direct) read(ctx context.Context, req Request, fn func(ctx context.Context, s *pending.Snapshot) error) (replay *Receipt, err error) {
+	if d.config.Replayed != nil {
+		// At a secondary site the snapshot is the replica's, with what is pending.
+		err = d.config.Reader.Read(ctx, func(ctx context.Context, s *pending.Snapshot) (err error) {
+			if replay, err = findKey(ctx, d.config.Catalog, db.New(s.DB), req, pending.StateApplied); err != nil || replay != nil {
+				return err
+			}
+			return fn(ctx, s)
+		})
+		return replay, err
+	}
+	var keyErr error
+	err = d.config.Reader.CheckPrimary(ctx, keyQuestion(ctx, d.config.Catalog, req, pending.StateApplied, func(found *Receipt, err error) error {
+		replay, keyErr = found, err
+		return errKeyKnown
+	}), fn)
+	if replay != nil || keyErr != nil {
+		return replay, keyErr
+	}
+	return nil, err
 }
 
 // Wait implements Writer. A direct write is applied when it is answered, which

@@ -113,6 +113,40 @@ func TestRetryAtMainGivesTheFirstAnswer(t *testing.T) {
 	testRetry(t, s.Direct)
 }
 
+// TestRetryAtMainWhileTheFirstAttemptCommits: a check that asks more than once must not
+// be shown the rows of the first attempt without its key.
+func TestRetryAtMainWhileTheFirstAttemptCommits(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	request := txntest.Request("write-note")
+	request.Key, request.Digest = "key-1", []byte{1, 2, 3}
+	var first txn.Receipt
+	again, err := s.Direct.Write(sandboxtest.Context(t), request, func(ctx context.Context, tx *txn.Builder) error {
+		return tx.Check(ctx, func(ctx context.Context, snapshot *pending.Snapshot) (err error) {
+			var known int
+			count := func() error {
+				return snapshot.DB.QueryRow(ctx, "SELECT count(*) FROM applied_transaction").Scan(&known)
+			}
+			if err := count(); err != nil || known != 0 {
+				t.Errorf("before the first attempt: %d in the ledger, %v", known, err)
+			}
+			if first, err = s.Direct.Write(ctx, request, func(_ context.Context, tx *txn.Builder) error {
+				tx.Add(txntest.NewWrite(tx, "once", nil))
+				return nil
+			}); err != nil {
+				return err
+			}
+			if err := count(); err != nil {
+				return err
+			}
+			return problem.Conflict.New("%d in the ledger have made this impossible", known)
+		})
+	})
+	if err != nil || !again.Replayed || again.TransactionID != first.TransactionID {
+		t.Fatalf("second attempt: %+v, %v; want the first, %s", again, err, first.TransactionID)
+	}
+}
+
 func TestRetryAtASecondarySiteGivesTheFirstAnswer(t *testing.T) {
 	t.Parallel()
 	s := txntest.New(t)

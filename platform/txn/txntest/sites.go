@@ -66,6 +66,7 @@ func Wire(t testing.TB, pair *sandboxtest.Pair, steps ...txn.Step) *Sites {
 	s.PrimaryPool = pool(t, pg.OpenWriter, pair.MainRoleURL)
 	s.ReplicaPool = pool(t, pg.OpenReader, pair.ReaderURL)
 	s.MainReader = pending.NewReader(s.PrimaryPool, nil, sandboxtest.MainSite, pending.Limits{})
+	s.MainReader.CheckOn(pool(t, pg.OpenChecks, pair.MainRoleURL))
 	s.Direct = txn.NewDirect(txn.DirectConfig{
 		Pool: s.PrimaryPool, Reader: s.MainReader,
 		Catalog: s.Catalog, Problems: s.Problems, Site: sandboxtest.MainSite, SiteID: pair.MainSiteID,
