@@ -3,10 +3,12 @@ package pending
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/opsdb/opsdb/platform/problem"
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
@@ -108,6 +110,30 @@ func TestCheckSurvivesAFailedQuery(t *testing.T) {
 		var n int
 		return s.DB.QueryRow(ctx, "SELECT 1 / $1::integer", 1).Scan(&n)
 	}))
+}
+
+// TestACrowdOfChecksWaitsForItsConnections: together they take longer than the replica
+// may, and yet it answers each of them in time.
+func TestACrowdOfChecksWaitsForItsConnections(t *testing.T) {
+	t.Parallel()
+	config := sandboxtest.New(t).Primary(t).Config()
+	config.MaxConns = 1
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	must(t, err)
+	t.Cleanup(pool.Close)
+	r := NewReader(pool, nil, "observatory", Limits{Accept: 3 * time.Second, Check: time.Minute})
+	var crowd sync.WaitGroup
+	for range 15 {
+		crowd.Go(func() {
+			if err := r.Check(t.Context(), View{}, nil, func(ctx context.Context, s *Snapshot) error {
+				var n int
+				return s.DB.QueryRow(ctx, "SELECT 1 FROM pg_sleep(0.3)").Scan(&n)
+			}); err != nil {
+				t.Errorf("a check in a crowd: %v", err)
+			}
+		})
+	}
+	crowd.Wait()
 }
 
 // TestCheckGivesUpOnASlowQuery: what was asked may hang after the snapshot was had.

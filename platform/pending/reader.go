@@ -56,6 +56,8 @@ type Reader struct {
 	// accepting path. That one gives up much sooner; a moment too slow for it must
 	// not turn reads away.
 	down, slow atomic.Int64
+	// answered counts the checks that the replica has answered.
+	answered atomic.Int64
 }
 
 // Limits bound the waiting of a Reader; the zero value has sensible ones.
@@ -194,7 +196,8 @@ func (r *Reader) catchUp(ctx context.Context) (view View, without bool, err erro
 // along and is answered first. When fn asks nothing, the question is asked after it,
 // so an error of the question counts more than what fn came to.
 //
-// Check asks the replica for no longer than Limits.Accept, and answers
+// Check asks the replica for no longer than Limits.Accept (and waits for its turn, while
+// others are answered, until Limits.Check), and answers
 // replica-unreachable at once for a while after that failed. An error of a query is
 // returned whatever fn makes of it.
 func (r *Reader) Check(ctx context.Context, view View, question *Question, fn func(ctx context.Context, s *Snapshot) error) error {
@@ -202,12 +205,25 @@ func (r *Reader) Check(ctx context.Context, view View, question *Question, fn fu
 	if at := now.UnixNano(); at < r.down.Load() || at < r.slow.Load() {
 		return problem.ReplicaUnreachable.New("the site's replica could not be reached a moment ago")
 	}
-	conn, err := r.acquire(ctx, r.checks, r.limits.Accept)
+	conn, err := r.queue(ctx, now.Add(r.limits.Check))
 	if err != nil {
 		return r.failed(ctx, "getting a connection for a check", err, true)
 	}
 	c := &checking{conn: conn, site: r.siteText, swept: view.Swept, question: question, limit: r.limits.Accept, until: now.Add(r.limits.Check)}
 	return r.check(ctx, c, &Snapshot{View: view, settled: StateReplicated}, fn, true)
+}
+
+// queue gets a connection for a check. While others are answered the replica is there
+// and only the queue is long: a crowd of writes must not be taken for a broken replica,
+// or all of them would be accepted without their checks.
+func (r *Reader) queue(ctx context.Context, until time.Time) (*pgxpool.Conn, error) {
+	for {
+		answered := r.answered.Load()
+		conn, err := r.acquire(ctx, r.checks, r.limits.Accept)
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil || r.answered.Load() == answered || time.Now().After(until) {
+			return conn, err
+		}
+	}
 }
 
 // CheckPrimary is Check at main, where nothing is pending and nothing is written
@@ -241,6 +257,7 @@ func (r *Reader) check(ctx context.Context, c *checking, s *Snapshot, fn func(ct
 	case err != nil && lost(err):
 		return r.failed(ctx, "checking a write", err, accepting)
 	}
+	r.answered.Add(1)
 	return err
 }
 
