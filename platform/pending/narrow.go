@@ -3,6 +3,7 @@ package pending
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"slices"
 	"time"
 
@@ -136,7 +137,7 @@ func (n *narrowing) judge(r *row) (v verdict, neverStored bool) {
 		switch got {
 		case no:
 			v = no
-			neverStored = neverStored || slices.Contains(n.rows.def.Fixed, name)
+			neverStored = neverStored || name == n.rows.def.Time || slices.Contains(n.rows.def.Fixed, name)
 		case maybe:
 			if v == yes {
 				v = maybe
@@ -191,7 +192,27 @@ func (n *narrowing) full() bool {
 	return n.page.Limit > 0 && n.sure >= n.page.Limit || n.maybe >= n.bounds.undecided || len(n.out.Replaced) >= n.bounds.replaced || n.visited >= n.bounds.visited
 }
 
-// walk visits the rows of the page's path, newest first from its cursor on,
+// times is what the filters leave of the time that orders the rows, which never
+// changes: a walk of the newest rows would end at its bounds before it came to a week
+// of last year.
+func (n *narrowing) times() (from, to int64) {
+	from, to = math.MinInt64, math.MaxInt64
+	for _, f := range n.page.Filters {
+		if f.Column != n.rows.def.Time || len(f.Values) != 1 {
+			continue
+		}
+		at, ok := f.Values[0].(time.Time)
+		switch {
+		case ok && f.Op == "from":
+			from = max(from, at.UnixMicro())
+		case ok && f.Op == "to":
+			to = min(to, at.UnixMicro())
+		}
+	}
+	return from, to
+}
+
+// walk visits the rows of the page's path and times, newest first from its cursor on,
 // until f returns false. Rows without a known place come first.
 func (n *narrowing) walk(f func(*row) bool) {
 	if n.rows == nil {
@@ -199,17 +220,23 @@ func (n *narrowing) walk(f func(*row) bool) {
 	}
 	n.rows.moved.Scan(func(r *row) bool { n.out.Replaced = append(n.out.Replaced, r.id); return true })
 	n.rows.nowhere.Scan(func(r *row) bool { f(r); return true })
-	from := &row{time: 1<<63 - 1}
+	oldest, newest := n.times()
+	from := &row{time: newest}
 	for i := range from.id {
 		from.id[i] = 0xff
 	}
-	skip := uuid.UUID{}
+	after := &row{}
 	if a := n.page.After; a != nil {
-		from = &row{time: a.Time.UnixMicro(), id: a.ID}
-		skip = a.ID
+		after = &row{time: a.Time.UnixMicro(), id: a.ID}
+		if newestFirst(from, after) {
+			from = &row{time: after.time, id: after.id}
+		}
 	}
 	visit := func(r *row) bool {
-		if n.page.After != nil && r.id == skip && r.time == from.time {
+		switch {
+		case r.time < oldest:
+			return false
+		case n.page.After != nil && r.id == after.id && r.time == after.time:
 			return true
 		}
 		return f(r)

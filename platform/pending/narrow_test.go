@@ -273,6 +273,28 @@ func list(rows []map[string]any, p Page, bound *Cursor) []string {
 	return out
 }
 
+// TestAWindowOfTimeIsNotKeptFromByWhatIsNewer: more pending rows than a walk visits are newer than the window that a
+// page asks for. It shows the window, whole.
+func TestAWindowOfTimeIsNotKeptFromByWhatIsNewer(t *testing.T) {
+	t.Parallel()
+	w := &world{start: map[uuid.UUID]map[string]any{}}
+	for n := range 60 {
+		row := map[string]any{"id": id(n).String(), "created_at": at(n), "execution": "A", "package": nil, "kind": "fits", "size": nil, "comment": ""}
+		change := create(worldTable, id(n), string(columnsOf(row)))
+		w.txs = append(w.txs, &Transaction{Seq: int64(n + 1), ID: newID()})
+		w.full, w.view = append(w.full, change), append(w.view, change)
+	}
+	p := Page{Limit: 50, Filters: []Filter{
+		{"created_at", "from", []any{time.Unix(1_784_000_003, 0)}}, {"created_at", "to", []any{time.Unix(1_784_000_008, 0)}},
+	}}
+	n := w.viewAfter(0).narrowing(worldTable, p, 60)
+	n.bounds = bounds{undecided: 500, replaced: 10, visited: 20}
+	o := n.bounded()
+	if o.Bound != nil || len(n.travel) != 5 {
+		t.Errorf("%d rows travel, and the page ends at %v; want the 5 of the window, and no end", len(n.travel), o.Bound)
+	}
+}
+
 // TestNarrowingNeverDropsWhatSQLWouldKeep: whatever has replicated and been
 // dropped, a narrowed page shows what an all-knowing one shows.
 func TestNarrowingNeverDropsWhatSQLWouldKeep(t *testing.T) {
