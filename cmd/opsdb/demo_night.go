@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -129,21 +130,35 @@ type started struct {
 }
 
 // write sends one write as a script does, with an idempotency key, and notes
-// its transaction.
+// its transaction. A 503 is asked again with the same key: a replica that a busy
+// machine keeps waiting is back within a moment. The time is that of the attempt
+// that was answered.
 func (n *night) write(ctx context.Context, method, path, key string, in, out any) (time.Duration, error) {
-	began := time.Now()
-	headers, err := n.observatory.send(ctx, method, path, in, out,
-		"Idempotency-Key", fmt.Sprintf("%s-%d-%s", nightUnit, n.next.Unix(), key))
-	took := time.Since(began)
-	if err != nil {
-		return took, err
+	key = fmt.Sprintf("%s-%d-%s", nightUnit, n.next.Unix(), key)
+	patience, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		began := time.Now()
+		headers, err := n.observatory.send(ctx, method, path, in, out, "Idempotency-Key", key)
+		took := time.Since(began)
+		var refused *refusal
+		if errors.As(err, &refused) && refused.status == http.StatusServiceUnavailable {
+			select {
+			case <-time.After(time.Second):
+				continue
+			case <-patience.Done():
+			}
+		}
+		if err != nil {
+			return took, err
+		}
+		id := headers.Get("X-Transaction-Id")
+		if id == "" {
+			return took, fmt.Errorf("%s %s: the answer names no transaction", method, path)
+		}
+		n.transactions = append(n.transactions, id)
+		return took, nil
 	}
-	id := headers.Get("X-Transaction-Id")
-	if id == "" {
-		return took, fmt.Errorf("%s %s: the answer names no transaction", method, path)
-	}
-	n.transactions = append(n.transactions, id)
-	return took, nil
 }
 
 func (n *night) start(ctx context.Context) (started, error) {

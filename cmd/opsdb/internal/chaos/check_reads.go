@@ -73,7 +73,7 @@ func (c *checker) list(call *Call, byRow map[string][]observation) {
 		}
 		byRow[seen.Name] = append(byRow[seen.Name], observation{call, true, seen})
 	}
-	if call.Overlay != "" {
+	if call.Overlay != "" || call.Saw.More {
 		return
 	}
 	if call.Saw.Total != nil && *call.Saw.Total != len(call.Saw.Rows) {

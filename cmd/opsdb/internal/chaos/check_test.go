@@ -215,6 +215,15 @@ func later(change func(row *SeenRow)) func(*History) {
 	}
 }
 
+func TestAPageThatGoesOnProvesNothingMissing(t *testing.T) {
+	h := good()
+	seen := find(h, OpList, 1).Saw
+	seen.Rows, seen.More = nil, true
+	for _, v := range Check(h) {
+		t.Error(v)
+	}
+}
+
 // TestARepeatOfWhatAPromotionLostIsANewAttempt: main had answered with f1 and f2, a standby
 // without them took over, and the repeat of the request was answered with f3.
 func TestARepeatOfWhatAPromotionLostIsANewAttempt(t *testing.T) {

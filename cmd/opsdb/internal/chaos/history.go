@@ -81,6 +81,8 @@ type Window struct {
 type Seen struct {
 	Rows  []SeenRow `json:"rows"`
 	Total *int      `json:"total,omitempty"`
+	// More says that a list goes on after this page, which may end early.
+	More bool `json:"more,omitempty"`
 }
 
 // SeenRow is an execution as it was shown, or as it is at main in the end.

@@ -350,9 +350,10 @@ func (c *client) listWindow(ctx context.Context, w Window) {
 	var page struct {
 		Items []detail `json:"items"`
 		Total int      `json:"total"`
+		Next  *string  `json:"next_cursor"`
 	}
 	c.read(ctx, Call{Op: OpList, Window: &w}, "/executed_obs_units?"+query.Encode(), nil, func() *Seen {
-		seen := &Seen{Rows: make([]SeenRow, len(page.Items)), Total: &page.Total}
+		seen := &Seen{Rows: make([]SeenRow, len(page.Items)), Total: &page.Total, More: page.Next != nil}
 		for i := range page.Items {
 			seen.Rows[i] = page.Items[i].row()
 		}
