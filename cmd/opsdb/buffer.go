@@ -9,7 +9,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"github.com/opsdb/opsdb/modules/observations"
@@ -24,9 +23,9 @@ import (
 func newBufferCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "buffer",
-		Short: "Look at this site's buffer, retry dead letters, pause draining, carry it to main in a file",
-		Long: `Look at the buffer of this secondary site, put dead letters back, pause and
-resume draining. The settings are those of the server (SITE_NAME, REDIS_URL …);
+		Short: "Look at this site's buffer, decide about dead letters, pause draining, carry it to main in a file",
+		Long: `Look at the buffer of this secondary site, retry, correct or discard dead letters,
+pause and resume draining. The settings are those of the server (SITE_NAME, REDIS_URL …);
 the site's Redis is asked directly, so the servers need not run. When the link
 stays down, export writes the buffer to a file, and import applies it at main.`,
 		Args: cobra.NoArgs,
@@ -34,6 +33,7 @@ stays down, export writes the buffer to a file, and import applies it at main.`,
 	asJSON := jsonFlag(cmd)
 	cmd.AddCommand(
 		newBufferStatusCommand(asJSON), newBufferListCommand(asJSON), newBufferShowCommand(), newBufferRetryCommand(),
+		newBufferDiscardCommand(asJSON), newBufferReplaceCommand(asJSON),
 		newBufferExportCommand(), newBufferImportCommand(asJSON),
 		newBufferPauseCommand("pause", "Stop draining; accepting goes on", (*pending.Store).Pause),
 		newBufferPauseCommand("resume", "Go on draining", (*pending.Store).Resume),
@@ -70,10 +70,8 @@ func withBuffer(ctx context.Context, fn func(store *pending.Store, view pending.
 }
 
 func withStore(ctx context.Context, c *config.Config, catalog *txn.Catalog, client *rdb.Client, fn func(store *pending.Store, view pending.View) error) (err error) {
-	store, err := pending.Open(ctx, client, pending.Options{
-		Site: c.SiteName, Tables: observations.Tables(), Decoder: catalog, Capacity: c.BufferSize, Retention: c.Retention,
-		Durability: pending.Relaxed, // to look at a Redis that may lose writes loses none
-	})
+	// To look at a Redis that may lose writes loses none.
+	store, err := pending.Open(ctx, client, storeOptions(c, catalog, pending.Relaxed))
 	if err != nil {
 		return err
 	}
@@ -83,6 +81,12 @@ func withStore(ctx context.Context, c *config.Config, catalog *txn.Catalog, clie
 		return err
 	}
 	return fn(store, view)
+}
+
+func storeOptions(c *config.Config, catalog *txn.Catalog, durability pending.Durability) pending.Options {
+	return pending.Options{
+		Site: c.SiteName, Tables: observations.Tables(), Decoder: catalog, Capacity: c.BufferSize, Retention: c.Retention, Durability: durability,
+	}
 }
 
 func newBufferStatusCommand(asJSON *bool) *cobra.Command {
@@ -197,9 +201,9 @@ func newBufferShowCommand() *cobra.Command {
 }
 
 func pendingTransaction(view pending.View, text string) (*pending.Tx, error) {
-	id, err := uuid.Parse(text)
+	id, err := transactionID(text)
 	if err != nil {
-		return nil, fmt.Errorf("%q is no id of a transaction: %w", text, err)
+		return nil, err
 	}
 	tx, ok := view.Tx(id)
 	if !ok {

@@ -22,7 +22,7 @@ type DeadLetterDecision struct {
 	Outcome       string        `json:"outcome" enum:"discarded,replaced,applied" doc:"discarded: it is never applied; replaced: neither, and replaced_by has taken its place; applied: main had it already when the decision came there, so it counts as applied."`
 	ReplacedBy    *uuid.UUID    `json:"replaced_by" doc:"The transaction that took its place; null when none did."`
 	Reason        string        `json:"reason" doc:"Why, in the operator's words."`
-	Actor         string        `json:"actor" doc:"Who decided, user:<username>."`
+	Actor         string        `json:"actor" doc:"Who decided: user:<username>, or shell:<login name> for opsdb buffer on the site's machine."`
 	At            time.Time     `json:"at" doc:"When."`
 	Sync          *pending.Sync `json:"sync" doc:"How far the decision itself is: it is a transaction of its own."`
 }
