@@ -64,18 +64,30 @@ func withSite(ctx context.Context, fn func(s *site, view pending.View) error) er
 	})
 }
 
-// reasonFlag adds the flag for why an operator decides; the function returned reads it.
-func reasonFlag(cmd *cobra.Command) func() (string, error) {
+// decision is what an operator decides on the command line.
+type decision struct {
+	about uuid.UUID
+	why   string
+	by    string // the actor
+}
+
+// decisionFlags adds the flag for why an operator decides; the function returned reads
+// it, and the id of what is decided about.
+func decisionFlags(cmd *cobra.Command) func(id string) (decision, error) {
 	reason := cmd.Flags().String("reason", "", "why, for those who ask later")
-	return func() (string, error) {
-		switch text := strings.TrimSpace(*reason); {
-		case text == "":
-			return "", errors.New("say why: --reason TEXT")
-		case utf8.RuneCountInString(text) > 2000:
-			return "", errors.New("a reason has at most 2,000 characters")
-		default:
-			return text, nil
+	return func(id string) (d decision, err error) {
+		d.why = strings.TrimSpace(*reason)
+		switch {
+		case d.why == "":
+			return d, errors.New("say why: --reason TEXT")
+		case utf8.RuneCountInString(d.why) > 2000:
+			return d, errors.New("a reason has at most 2,000 characters")
 		}
+		if d.about, err = transactionID(id); err != nil {
+			return d, err
+		}
+		d.by, err = shellActor()
+		return d, err
 	}
 }
 
@@ -87,23 +99,15 @@ once; what it blocks stays blocked until it is retried or discarded too. There i
 no way back. Done again it changes nothing and shows the first decision.`,
 		Args: cobra.ExactArgs(1),
 	}
-	reason := reasonFlag(cmd)
+	decide := decisionFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		why, err := reason()
-		if err != nil {
-			return err
-		}
-		id, err := transactionID(args[0])
-		if err != nil {
-			return err
-		}
-		actor, err := shellActor()
+		decided, err := decide(args[0])
 		if err != nil {
 			return err
 		}
 		return withSite(cmd.Context(), func(s *site, _ pending.View) error {
-			request := txn.Request{Operation: "discard-transaction", Actor: actor}
-			d, _, err := buffer.DiscardDeadLetter(cmd.Context(), s.writer, s.catalog, request, id, why)
+			request := txn.Request{Operation: "discard-transaction", Actor: decided.by}
+			d, _, err := buffer.DiscardDeadLetter(cmd.Context(), s.writer, s.catalog, request, decided.about, decided.why)
 			if err != nil {
 				return err
 			}
@@ -126,7 +130,7 @@ needed for the checks.`,
   echo '{"obs_unit_id": 7}' | opsdb buffer replace $ID --reason "wrong unit" --file -`,
 		Args: cobra.ExactArgs(1),
 	}
-	reason := reasonFlag(cmd)
+	decide := decisionFlags(cmd)
 	file := cmd.Flags().String("file", "", "what is to be different: a JSON merge patch of the request; - is standard input")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if !cmd.Flags().Changed("file") {
@@ -135,11 +139,7 @@ needed for the checks.`,
 			}
 			return showRequest(cmd, args[0])
 		}
-		why, err := reason()
-		if err != nil {
-			return err
-		}
-		id, err := transactionID(args[0])
+		decided, err := decide(args[0])
 		if err != nil {
 			return err
 		}
@@ -147,13 +147,9 @@ needed for the checks.`,
 		if err != nil {
 			return err
 		}
-		actor, err := shellActor()
-		if err != nil {
-			return err
-		}
 		return withSite(cmd.Context(), func(s *site, _ pending.View) error {
-			request := txn.Request{Operation: "replace-transaction", Actor: actor}
-			d, _, err := buffer.ReplaceDeadLetter(cmd.Context(), s.writer, s.catalog, s.observations().Editor(), request, id, why, patch)
+			request := txn.Request{Operation: "replace-transaction", Actor: decided.by}
+			d, _, err := buffer.ReplaceDeadLetter(cmd.Context(), s.writer, s.catalog, s.observations().Editor(), request, decided.about, decided.why, patch)
 			if err != nil {
 				return withFields(err)
 			}

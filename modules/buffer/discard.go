@@ -39,15 +39,8 @@ const (
 func DiscardDeadLetter(ctx context.Context, w txn.Writer, catalog *txn.Catalog, req txn.Request, id uuid.UUID, reason string) (DeadLetterDecision, txn.Receipt, error) {
 	var before *DeadLetterDecision
 	receipt, err := w.Write(ctx, req, func(ctx context.Context, tx *txn.Builder) (err error) {
-		if before, err = decided(ctx, tx, catalog, id); err != nil {
-			return err
-		}
-		if before != nil {
-			// A refusal, so that the key is looked up first: it may be another request's.
-			return NotADeadLetter.New("it has been %s already", before.Outcome)
-		}
-		dead, err := deadLetter(tx.Pending(), id)
-		if err != nil {
+		var dead *pending.Tx
+		if dead, before, err = undecided(ctx, tx, catalog, id); err != nil {
 			return err
 		}
 		return decide(tx, catalog, dead, reason, req.Actor, nil)
@@ -64,6 +57,20 @@ func DiscardDeadLetter(ctx context.Context, w txn.Writer, catalog *txn.Catalog, 
 	}
 	d, err := decisionOf(receipt, id)
 	return d, receipt, err
+}
+
+// undecided finds a dead letter that nobody has decided about. A decision that there is
+// comes with the refusal: as an answer of its own it would pass over the key, which may
+// be another request's.
+func undecided(ctx context.Context, tx *txn.Builder, catalog *txn.Catalog, id uuid.UUID) (dead *pending.Tx, before *DeadLetterDecision, err error) {
+	if before, err = decided(ctx, tx, catalog, id); err != nil {
+		return nil, nil, err
+	}
+	if before != nil {
+		return nil, before, NotADeadLetter.New("it has been %s already", before.Outcome)
+	}
+	dead, err = deadLetter(tx.Pending(), id)
+	return dead, nil, err
 }
 
 // deadLetter finds a transaction that may be decided about.
@@ -90,9 +97,7 @@ func decide(tx *txn.Builder, catalog *txn.Catalog, dead *pending.Tx, reason, act
 	if err != nil {
 		return err
 	}
-	own := d.replace(uuid.Nil)
-	own.ReplacedBy = by
-	for _, d := range append(all, own) {
+	for _, d := range append(all, d.replace(by)) {
 		if by == nil || d.ReplacedBy == nil {
 			tx.Add(d.discard())
 		} else {

@@ -33,14 +33,7 @@ type Editor interface {
 func ReplaceDeadLetter(ctx context.Context, w txn.Writer, catalog *txn.Catalog, editor Editor, req txn.Request, id uuid.UUID, reason string, patch json.RawMessage) (DeadLetterDecision, txn.Receipt, error) {
 	req.Replaces = &id
 	receipt, err := w.Write(ctx, req, func(ctx context.Context, tx *txn.Builder) error {
-		before, err := decided(ctx, tx, catalog, id)
-		if err != nil {
-			return err
-		}
-		if before != nil {
-			return NotADeadLetter.New("it has been %s already", before.Outcome)
-		}
-		dead, err := deadLetter(tx.Pending(), id)
+		dead, _, err := undecided(ctx, tx, catalog, id)
 		if err != nil {
 			return err
 		}

@@ -63,12 +63,18 @@ func (s Discard) Rows() []pending.Change {
 
 // Slices implements txn.Slicer: a discarded bulk of ten thousand files is megabytes.
 func (s Discard) Slices(max int) []txn.Step {
-	parts := cutText(s.Document, max)
+	return slicesOf(s.Document, max, func(number, count int32, part string) txn.Step {
+		s.PartNumber, s.PartCount, s.Document = number, count, part
+		return s
+	})
+}
+
+// slicesOf makes a step of each part of a document.
+func slicesOf(document string, max int, step func(number, count int32, part string) txn.Step) []txn.Step {
+	parts := cutText(document, max)
 	slices := make([]txn.Step, len(parts))
 	for i, part := range parts {
-		slice := s
-		slice.PartNumber, slice.PartCount, slice.Document = int32(i+1), int32(len(parts)), part
-		slices[i] = slice
+		slices[i] = step(int32(i+1), int32(len(parts)), part)
 	}
 	return slices
 }
@@ -93,12 +99,12 @@ func cutText(text string, max int) []string {
 // and the whole transaction with it: one of the two is applied, never both.
 type Replace db.ReplaceTransactionParams
 
-// replace makes the decision d one in favour of another transaction.
-func (s Discard) replace(by uuid.UUID) Replace {
+// replace makes the decision one in favour of another transaction, nil for none.
+func (s Discard) replace(by *uuid.UUID) Replace {
 	return Replace{
 		TransactionID: s.TransactionID, Site: s.Site, Reason: s.Reason, Actor: s.Actor, At: s.At, PartNumber: 1, PartCount: 1, Document: s.Document,
 		Seq: s.Seq, Operation: s.Operation, TransactionActor: s.TransactionActor, IdempotencyKey: s.IdempotencyKey,
-		RequestDigest: s.RequestDigest, AcceptedAt: s.AcceptedAt, ReplacedBy: &by,
+		RequestDigest: s.RequestDigest, AcceptedAt: s.AcceptedAt, ReplacedBy: by,
 	}
 }
 
@@ -129,14 +135,10 @@ func (Replace) Refusal() *problem.Kind { return DeadLetterApplied }
 
 // Slices implements txn.Slicer.
 func (s Replace) Slices(max int) []txn.Step {
-	parts := cutText(s.Document, max)
-	slices := make([]txn.Step, len(parts))
-	for i, part := range parts {
-		slice := s
-		slice.PartNumber, slice.PartCount, slice.Document = int32(i+1), int32(len(parts)), part
-		slices[i] = slice
-	}
-	return slices
+	return slicesOf(s.Document, max, func(number, count int32, part string) txn.Step {
+		s.PartNumber, s.PartCount, s.Document = number, count, part
+		return s
+	})
 }
 
 // decisions are what a transaction decides about dead letters: each a Replace, whose
@@ -157,9 +159,7 @@ func decisions(tx *pending.Tx, catalog *txn.Catalog) ([]Replace, error) {
 		}
 		switch d := step.(type) {
 		case Discard:
-			r := d.replace(uuid.Nil)
-			r.ReplacedBy = nil
-			found = append(found, r)
+			found = append(found, d.replace(nil))
 		case Replace:
 			found = append(found, d)
 		}

@@ -60,10 +60,13 @@ func (e Editor) Edit(of *pending.Transaction, patch json.RawMessage) (func(ctx c
 	return r.read(e.m, edited)
 }
 
-// request is the body of a request and what reads an edited one.
+// build is what puts the steps of an edited request together.
+type build = func(ctx context.Context, tx *txn.Builder) error
+
+// editable is the body of a request and what reads an edited one.
 type editable struct {
 	body any
-	read func(m *Module, edited json.RawMessage) (func(ctx context.Context, tx *txn.Builder) error, error)
+	read func(m *Module, edited json.RawMessage) (build, error)
 }
 
 // requestOf finds the request behind a transaction by the step that is its main one;
@@ -121,9 +124,6 @@ func sameID(location string, given *uuid.UUID, id uuid.UUID) error {
 	}
 	return nil
 }
-
-// build is what puts the steps of an edited request together.
-type build = func(ctx context.Context, tx *txn.Builder) error
 
 func startRequest(of *pending.Transaction, data json.RawMessage) (*editable, error) {
 	var s Start

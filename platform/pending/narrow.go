@@ -137,7 +137,7 @@ func (n *narrowing) judge(r *row) (v verdict, neverStored bool) {
 		switch got {
 		case no:
 			v = no
-			neverStored = neverStored || name == n.rows.def.Time || slices.Contains(n.rows.def.Fixed, name)
+			neverStored = neverStored || n.rows.def.keeps(name)
 		case maybe:
 			if v == yes {
 				v = maybe
@@ -229,7 +229,7 @@ func (n *narrowing) walk(f func(*row) bool) {
 	if a := n.page.After; a != nil {
 		after = &row{time: a.Time.UnixMicro(), id: a.ID}
 		if newestFirst(from, after) {
-			from = &row{time: after.time, id: after.id}
+			from = after
 		}
 	}
 	visit := func(r *row) bool {

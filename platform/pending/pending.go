@@ -25,6 +25,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -89,6 +90,11 @@ type Table struct {
 	// them. Paths that are not Fixed cost more: every pending update could have
 	// moved its row into or out of them.
 	Fixed []string
+}
+
+// keeps says that a column never changes once a row exists.
+func (t Table) keeps(column string) bool {
+	return column == t.Time || slices.Contains(t.Fixed, column)
 }
 
 // ErrUnknownKind is what a Decoder returns for a step kind that this build does

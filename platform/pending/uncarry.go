@@ -3,7 +3,6 @@ package pending
 import (
 	"bytes"
 	"encoding/json"
-	"slices"
 )
 
 // uncarry takes what never changes of a row out of the updates that follow a corrected
@@ -25,14 +24,11 @@ func (r *rows) uncarry(images []image) {
 
 // without is an update without what never changes of its row.
 func (r *rows) without(c *Change) *Change {
-	carried := func(name []byte) bool {
-		return string(name) == r.def.Time || slices.ContainsFunc(r.def.Fixed, func(fixed string) bool { return fixed == string(name) })
-	}
 	found := false
 	left := bytes.NewBuffer(make([]byte, 0, len(c.Columns)))
 	left.WriteByte('{')
 	if err := eachField(inside(c.Columns), func(name, value []byte) error {
-		if carried(name) {
+		if r.def.keeps(string(name)) {
 			found = true
 			return nil
 		}

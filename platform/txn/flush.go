@@ -41,8 +41,8 @@ type Item struct {
 // Bytes is what the item needs on the line, about.
 func (i *Item) Bytes() int { return i.encoded.bytes }
 
-// Large says that the item is above what a group may hold, so it must be a group
-// and a flush of its own.
+// Large says that the item has several messages, each with an answer of its own: see
+// sendGroup.
 func (i *Item) Large() bool { return i.encoded.bytes > sliceBytes }
 
 // Outcome is what became of one transaction of a flush.
