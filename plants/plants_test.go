@@ -65,7 +65,7 @@ var plants = []plant{
 	{"what waits overtakes its correction", "platform/pending/view.go", "buffered: tree(byPlace)", "buffered: tree(bySeq)", "Replacement", false},
 	{"what waits brings back what was corrected", "platform/pending/uncarry.go", "corrected = m.place != m.seq", "corrected = false", "Replacement", false},
 	{"a correction takes a place of its own", "platform/txn/builder.go", "b.place, b.now, b.userID = dead.Place, dead.AcceptedAt, whole.UserID", "b.place, b.now, b.userID = 0, dead.AcceptedAt, whole.UserID", "modules/observations:CorrectedDeadLetter", false},
-	{"a dead letter and its correction are both applied", "modules/buffer/internal/db/writes.sql.go", "SELECT must_change(count(*), CASE WHEN", "SELECT must_change(max(1), CASE WHEN", "modules/observations:ReplacementThatComesTooLate", false},
+	{"a dead letter and its correction are both applied", "modules/buffer/internal/db/writes.sql.go", "SELECT must_change(count(*), CASE WHEN", "SELECT must_change(CASE WHEN $1::integer = $2::integer THEN 1 ELSE 0 END, CASE WHEN", "modules/observations:ReplacementThatComesTooLate", false},
 	{"a correction may have another id", "modules/observations/edit.go", "if given == nil || *given != id {", "if false {", "CorrectedDeadLetter", false},
 	{"a correction is checked against the mistake", "platform/txn/buffered.go", "\treturn view.Without(without...)\n", "\treturn view\n", "modules/observations:CorrectedDeadLetter", false},
 
@@ -74,7 +74,7 @@ var plants = []plant{
 	{"groups count without their commit", "modules/buffer/settle.go", "\t\tif !g.Committed {\n\t\t\tcontinue\n\t\t}\n", "", "NothingOfAnUnanswered", false},
 	{"a discarded one counts as applied", "platform/txn/flush.go", "if row[1] != \"applied\" {", "if row[1] == \"\" {", "FlushTells|Discard", false},
 	{"no guard on earlier ones of the flush", "modules/buffer/pick.go", "\t\t\ts.earlier[tx.Seq] = append(s.earlier[tx.Seq], ids[earlier])\n", "\t\t\t_ = earlier\n", "PoisonHoldsBack|SelectFlush", false},
-	{"blocking is not transitive", "modules/buffer/pick.go", "\t\tby = append(by, blocked.Of(tx.Place, tx.Changes)...)\n", "", "PoisonHoldsBack|SelectFlush", false},
+	{"blocking is not transitive", "modules/buffer/pick.go", "\t\tby = append(by, blocked.Of(tx.Place, tx.Changes)...)\n", "", "PoisonHoldsBack|SelectFlush|DeadLetterHoldsBack", false},
 	{"what is held lets its dependants pass", "modules/buffer/pick.go", "|| len(waiting.Of(tx.Place, tx.Changes)) > 0", "", "LockAtMain|SelectFlush", false},
 	{"a lock at main counts as a fault of the transaction", "platform/txn/flush.go", "if problem.ClassOf(err) != problem.Data || at < 0 {", "if at < 0 {", "modules/buffer:LockAtMain", false},
 	{"dead letters are not tried again", "modules/buffer/processor.go", "\tretried, next, err := p.retryDue(ctx, view)\n", "\tvar retried bool\n\tvar next time.Duration\n", "DeadLetterIsTriedAgain", false},
@@ -102,7 +102,6 @@ var plants = []plant{
 	{"swept when applied, in a trace", "platform/pending/tracker.go", "gone := s.Current().Applied(batch)", "batch = 1 << 52\n\tgone := s.Current().Applied(batch)", "modules/buffer:TraceOfADrain", false},
 	{"retry at the new end, in a trace", "platform/pending/scripts/prelude.lua", "  put(seqs)\n  emit('e', 'queued'", "  for _, seq in ipairs(seqs) do redis.call('LPUSH', buffer, line_of(seq)) end\n  emit('e', 'queued'", "modules/buffer:TraceOfDeadLetters", false},
 	{"put-back leaves the replicated ones, in a trace", "platform/pending/scripts/put_back.lua", "if unsettle(seq) and", "if not redis.call('ZSCORE', replicated, seq) and unsettle(seq) and", "modules/buffer:TraceOfAPausedReplay", false},
-	{"lost tail: replicated ones stay, in a trace", "platform/pending/scripts/connected.lua", "if unsettle(seq) then", "if not redis.call('ZSCORE', replicated, seq) and unsettle(seq) then", "modules/buffer:TraceOfAFailover", false},
 
 	// Positions.
 	{"positions are compared as text", "platform/lsn/standing.go", "return s.LSN >= at.LSN, nil", "return s.LSN.String() >= at.LSN.String(), nil", "Standing", false},

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
 	"github.com/opsdb/opsdb/platform/txn"
 	"github.com/opsdb/opsdb/platform/txn/txntest"
 )
@@ -69,6 +70,37 @@ func TestSelectFlushKeepsOrderAndLimits(t *testing.T) {
 	rest = selectFlush(view, limits{count: 1000, bytes: 4 << 20}, held, now.Add(2*time.Second))
 	if diff := cmp.Diff([][]int64{{1, 3, 4, 5}}, seqs(rest)); diff != "" {
 		t.Errorf("with one held (-want +got):\n%s", diff)
+	}
+}
+
+// TestAllThatADeadLetterHoldsBackIsFoundAtOnce: a chain of transactions behind one is
+// blocked in one go, and not one link a flush.
+func TestAllThatADeadLetterHoldsBackIsFoundAtOnce(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	ctx := sandboxtest.Context(t)
+	one := txntest.Note(t, s.Buffered, "one", nil)           // seq 1
+	two := txntest.Note(t, s.Buffered, "two", &one)          // 2: refers to what 1 creates
+	three := txntest.Note(t, s.Buffered, "three", &two)      // 3: to what 2 creates
+	txntest.Note(t, s.Buffered, "four", &three)              // 4: to what 3 creates
+	txntest.Note(t, s.Buffered, "independent of these", nil) // 5
+	session, err := s.Store.BeginEpoch(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := session.Fail(ctx, []pending.Failure{{Seq: 1, Problem: encodeProblem(NotADeadLetter.New("made for the test")), At: time.Now()}}); err != nil {
+		t.Fatal(err)
+	}
+	view, err := s.Store.CatchUp(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chosen := selectFlush(view, limits{count: 1000, bytes: 4 << 20}, nil, time.Now())
+	if diff := cmp.Diff([]pending.Blocking{{Seq: 2, By: 1}, {Seq: 3, By: 2}, {Seq: 4, By: 3}}, chosen.blocked); diff != "" {
+		t.Errorf("blocked (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([][]int64{{5}}, seqs(chosen)); diff != "" {
+		t.Errorf("chosen (-want +got):\n%s", diff)
 	}
 }
 

@@ -153,6 +153,44 @@ func TestRetryAtASecondarySiteGivesTheFirstAnswer(t *testing.T) {
 	testRetry(t, s.Buffered)
 }
 
+// TestRetryAtASecondarySiteOfWhatOnlyTheLedgerHas: a key is valid for longer than Redis keeps
+// its transaction, and at each site.
+func TestRetryAtASecondarySiteOfWhatOnlyTheLedgerHas(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	ctx := sandboxtest.Context(t)
+	request := txntest.Request("write-note")
+	request.Key, request.Digest = "key-1", []byte{1, 2, 3}
+	first, err := s.Direct.Write(ctx, request, func(_ context.Context, tx *txn.Builder) error {
+		tx.Add(txntest.NewWrite(tx, "once", nil))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.WaitForReplay(t)
+	refuse := func(context.Context, *txn.Builder) error {
+		return problem.Conflict.New("the first attempt has made this impossible")
+	}
+	accept := func(_ context.Context, tx *txn.Builder) error {
+		tx.Add(txntest.NewWrite(tx, "twice", nil))
+		return nil
+	}
+	for name, build := range map[string]func(context.Context, *txn.Builder) error{"refused": refuse, "accepted": accept} {
+		again, err := s.Buffered.Write(ctx, request, build)
+		if err != nil || !again.Replayed || again.TransactionID != first.TransactionID {
+			t.Errorf("a retry that would be %s: %+v, %v; want the first, %s", name, again, err, first.TransactionID)
+		}
+		if diff := cmp.Diff(ids(first.Changes), ids(again.Changes)); diff != "" {
+			t.Errorf("changes of the replay (-first +again):\n%s", diff)
+		}
+	}
+	request.Digest = []byte{9}
+	if _, err := s.Buffered.Write(ctx, request, accept); !errors.Is(err, problem.IdempotencyKeyReused) {
+		t.Errorf("the key with another body: %v", err)
+	}
+}
+
 func testRetry(t *testing.T, w txn.Writer) {
 	t.Helper()
 	ctx := sandboxtest.Context(t)
