@@ -84,6 +84,7 @@ var plants = []plant{
 	// Applying: the ledger, the head, the claim.
 	{"no row in the ledger", "platform/txn/wire.go", "\te.add(m, nil)\n\tfor i, m := range steps {", "\t_ = m\n\tfor i, m := range steps {", "FlushCutAnywhere|FlushTells|DirectWriteCommits", false},
 	{"what is found in the ledger counts as failed", "platform/txn/flush.go", "\t\terr = l.resolveFound(bounded, waiting)\n", "", "FlushCutAnywhere|FlushTells", false},
+	{"what comes after what was found is told although the line is lost", "platform/txn/flush.go", "\t\treturn err\n\t}\n\treturn heard(waiting)\n", "\t\treturn errors.Join(err, heard(waiting))\n\t}\n\treturn heard(waiting)\n", "NothingAfterWhatWasFound", false},
 	{"the head does not look at the epoch", "platform/txn/internal/db/writes.sql.go", "WHERE site = $4 AND epoch = $5 AND batch = $6", "WHERE site = $4 AND $5::bigint IS NOT NULL AND batch = $6", "StaleProcessor|HeldFlush", false},
 	{"the head does not look at the number before it", "platform/txn/internal/db/writes.sql.go", "WHERE site = $4 AND epoch = $5 AND batch = $6", "WHERE site = $4 AND epoch = $5 AND $6::bigint IS NOT NULL", "StaleProcessor|HeldFlush", false},
 	{"the claim does not look at the epoch", "platform/txn/internal/db/writes.sql.go", "WHERE site = $2 AND epoch < $1", "WHERE site = $2", "StaleProcessor|LateClaim|HeldFlush", false},

@@ -167,10 +167,14 @@ func (l *Link) Flush(ctx context.Context, first int64, groups iter.Seq[[]*Item],
 	}
 	if err == nil {
 		err = l.resolveFound(bounded, waiting)
-	} else {
-		forgetFound(waiting, err)
 	}
-	return errors.Join(err, heard(waiting))
+	if err != nil {
+		// Not even those that come after what was found: once they had replicated and
+		// left the pending rows, what was found would still be there, and would hide
+		// their rows behind older ones.
+		return err
+	}
+	return heard(waiting)
 }
 
 // patience is how long an exchange of that many bytes may take.
@@ -407,28 +411,25 @@ func (l *Link) resolveFound(ctx context.Context, groups []GroupAnswer) error {
 	if err != nil {
 		return err
 	}
-	forget := func(err error) error {
-		forgetFound(groups, err)
-		return fmt.Errorf("reading the ledger: %w", err)
-	}
+	unread := func(err error) error { return fmt.Errorf("reading the ledger: %w", err) }
 	p := l.conn.StartPipeline(ctx)
 	if err := sendUnprepared(p, outcomes); err != nil {
-		return forget(err)
+		return unread(err)
 	}
 	if err := p.Sync(); err != nil {
-		return forget(err)
+		return unread(err)
 	}
 	_, rows, _, err, lost := readSegment(p, 1)
 	if err != nil || lost != nil {
-		return forget(errors.Join(err, lost))
+		return unread(errors.Join(err, lost))
 	}
 	if err := p.Close(); err != nil {
-		return forget(err)
+		return unread(err)
 	}
 	for _, row := range rows {
 		id, err := uuid.Parse(row[0])
 		if err != nil {
-			return forget(err)
+			return unread(err)
 		}
 		outcome := Applied
 		if row[1] != "applied" {
@@ -437,16 +438,4 @@ func (l *Link) resolveFound(ctx context.Context, groups []GroupAnswer) error {
 		*at[id] = Answer{Seq: at[id].Seq, id: id, Outcome: outcome, Found: true}
 	}
 	return nil
-}
-
-// forgetFound says of what the ledger seems to have already that nothing is known:
-// asking for its outcome was cut.
-func forgetFound(groups []GroupAnswer, err error) {
-	for _, g := range groups {
-		for i := range g.Items {
-			if a := &g.Items[i]; a.found() {
-				*a = Answer{Seq: a.Seq, id: a.id, Outcome: Again, Err: err}
-			}
-		}
-	}
 }

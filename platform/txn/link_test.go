@@ -349,6 +349,64 @@ func TestFlushCutAnywhereAppliesOnce(t *testing.T) {
 	}
 }
 
+// What the ledger has already is looked up at the end of a flush. When the line is lost
+// before that, nothing of what comes after it may be told either: settled on its own it
+// would leave the pending rows first, and the older one would hide its row.
+func TestNothingAfterWhatWasFoundIsToldOnceTheLineIsLost(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	ctx := sandboxtest.Context(t)
+	line, through := txntest.Line(t, s.ProcessorURL)
+	config := s.LinkConfig()
+	config.URL, config.Patience = through, 5*time.Second
+	number := int64(0)
+	var whole int64
+	cut, lost := 0, 0
+	for round := range 9 {
+		for range 3 {
+			txntest.Note(t, s.Buffered, "note", nil)
+		}
+		all := transactions(t, s)
+		newest := all[len(all)-3:]
+		txntest.Up(t, line)
+		l, claim := connect(t, s, config, int64(round+1))
+		number = max(number, claim.Batch)
+		items := prepare(t, l, newest...)
+		if answer, err := flush(ctx, l, number+1, [][]*txn.Item{items[:1]}); err != nil || answer.Groups[0].Items[0].Outcome != txn.Applied {
+			t.Fatalf("round %d: applying the first: %+v, %v", round, answer, err)
+		}
+		number++
+		passed, before := line.Passed(sandbox.Inbound), len(txntest.Bodies(t, s.PrimaryPool))
+		if round > 0 {
+			cut++
+			line.CutAfter(sandbox.Inbound, whole*int64(round)/9)
+		}
+		answer, err := flush(ctx, l, number+1, [][]*txn.Item{items[:1], items[1:2], items[2:]})
+		number += 3
+		if round == 0 {
+			if err != nil {
+				t.Fatalf("over a whole line: %v", err)
+			}
+			whole = line.Passed(sandbox.Inbound) - passed
+			l.Close()
+			continue
+		}
+		l.Close()
+		if err == nil {
+			t.Fatalf("round %d: a flush over a line that was cut has no error", round)
+		}
+		if told := len(answer.Groups); told > 0 {
+			t.Errorf("round %d: %d groups were told although the first was not known: %+v", round, told, answer.Groups)
+		}
+		if len(txntest.Bodies(t, s.PrimaryPool)) > before {
+			lost++
+		}
+	}
+	if lost == 0 {
+		t.Errorf("of %d cuts none left anything applied that nobody here knows: the test has shown nothing", cut)
+	}
+}
+
 func TestLargeTransactionTravelsInSlices(t *testing.T) {
 	t.Parallel()
 	s := txntest.New(t)
