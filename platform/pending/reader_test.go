@@ -69,7 +69,7 @@ func TestReadWaitsForAReplicaThatIsBehind(t *testing.T) {
 	if _, err := s.MarkReplicated(t.Context(), se.Load, 10); err != nil {
 		t.Fatal(err)
 	}
-	short := NewReader(pair.Primary(t), s, "observatory", Limits{Behind: 50 * time.Millisecond})
+	short := NewReader(pair.Primary(t), s, "observatory", Limits{Accept: time.Minute, Check: time.Minute, Behind: 50 * time.Millisecond})
 	if err := short.Read(t.Context(), nothing); !errors.Is(err, problem.ReplicaBehind) {
 		t.Fatalf("a snapshot below what was swept: %v, want replica-behind", err)
 	}
