@@ -85,21 +85,14 @@ var doctored = []struct {
 		trace.Events[settled], trace.Events[marked] = trace.Events[marked], trace.Events[settled]
 	}},
 	{"settled with another number", func(trace *protocol.Trace) {
-		// All of them: the first may be a call of a script that Redis did not know yet.
-		for i := range trace.Events {
-			if e := &trace.Events[i]; e.Kind == protocol.EventSettle {
-				for x := range e.Numbers {
-					e.Numbers[x]++
-				}
+		each(trace, protocol.EventSettle, func(e *protocol.Event) {
+			for x := range e.Numbers {
+				e.Numbers[x]++
 			}
-		}
+		})
 	}},
 	{"replicated by a number that the replica cannot show", func(trace *protocol.Trace) {
-		for i := range trace.Events {
-			if e := &trace.Events[i]; e.Kind == protocol.EventMark {
-				e.Batch += 100
-			}
-		}
+		each(trace, protocol.EventMark, func(e *protocol.Event) { e.Batch += 100 })
 	}},
 	{"applied twice", func(trace *protocol.Trace) {
 		for i := range trace.Commits {
@@ -127,6 +120,16 @@ var doctored = []struct {
 
 func first(trace *protocol.Trace, kind protocol.EventKind) int {
 	return slices.IndexFunc(trace.Events, func(e protocol.Event) bool { return e.Kind == kind })
+}
+
+// each changes every event of a kind: the first alone may be a call of a script that
+// Redis did not know yet, which changes nothing.
+func each(trace *protocol.Trace, kind protocol.EventKind, change func(e *protocol.Event)) {
+	for i := range trace.Events {
+		if e := &trace.Events[i]; e.Kind == kind {
+			change(e)
+		}
+	}
 }
 
 func without(trace *protocol.Trace, kind protocol.EventKind) {

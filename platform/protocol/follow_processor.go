@@ -263,26 +263,17 @@ func (f *follower) settle(at place, e *Event) {
 	})
 }
 
-// settled: exactly what is known is settled, each with the number of its group. What
-// was found in the ledger is left out when asking for its outcome was cut.
+// settled: exactly what is known is settled, each with the number of its group.
 func (f *follower) settled(at place, i int, e *Event) {
 	p := &at.Processors[i]
 	whole := Set(0)
-	for g := range p.Settled {
-		named := p.Settled[g] & e.Set
-		if missing := p.Settled[g] &^ e.Set; missing != 0 {
-			if !f.m.foundAt(&at.State, missing, p.Numbers[g]) {
-				return
-			}
-			p.Lost = true
-		}
+	for g, set := range p.Settled {
 		for x := Tx(0); x < maxTx; x++ {
-			if named.has(x) && e.Numbers[x] != p.Numbers[g] {
+			if set.has(x) && e.Numbers[x] != p.Numbers[g] {
 				return
 			}
 		}
-		p.Settled[g] = named
-		whole |= named
+		whole |= set
 	}
 	if whole != e.Set || p.Discards&whole != e.Discarded || !f.m.settle(&at.State, Action{X: uint8(i)}) {
 		return

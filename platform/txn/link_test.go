@@ -32,6 +32,15 @@ func connect(t *testing.T, s *txntest.Sites, config txn.LinkConfig, epoch int64)
 	return l, claim
 }
 
+// overALine is a link's configuration with a line in between that can fail.
+func overALine(t *testing.T, s *txntest.Sites) (*sandbox.Line, txn.LinkConfig) {
+	t.Helper()
+	config := s.LinkConfig()
+	line, through := txntest.Line(t, config.URL)
+	config.URL = through
+	return line, config
+}
+
 // transactions are those in the buffer, oldest first.
 func transactions(t *testing.T, s *txntest.Sites) []*pending.Transaction {
 	t.Helper()
@@ -219,9 +228,8 @@ func TestHeldFlushThatArrivesAfterItsSuccessorsIsNotApplied(t *testing.T) {
 	ctx := sandboxtest.Context(t)
 	txntest.Note(t, s.Buffered, "once", nil)
 	all := transactions(t, s)
-	line, through := txntest.Line(t, s.ProcessorURL)
-	config := s.LinkConfig()
-	config.URL, config.Patience = through, 500*time.Millisecond
+	line, config := overALine(t, s)
+	config.Patience = 500 * time.Millisecond
 	stale, claim := connect(t, s, config, 1)
 	super := s.Primary(t)
 	release := line.Hold()
@@ -252,9 +260,8 @@ func TestFlushCutAnywhereAppliesOnce(t *testing.T) {
 	t.Parallel()
 	s := txntest.New(t)
 	ctx := sandboxtest.Context(t)
-	line, through := txntest.Line(t, s.ProcessorURL)
-	config := s.LinkConfig()
-	config.URL, config.Patience = through, 5*time.Second
+	line, config := overALine(t, s)
+	config.Patience = 5 * time.Second
 	super := s.Primary(t)
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 1))
@@ -356,42 +363,37 @@ func TestNothingAfterWhatWasFoundIsToldOnceTheLineIsLost(t *testing.T) {
 	t.Parallel()
 	s := txntest.New(t)
 	ctx := sandboxtest.Context(t)
-	line, through := txntest.Line(t, s.ProcessorURL)
-	config := s.LinkConfig()
-	config.URL, config.Patience = through, 5*time.Second
-	number := int64(0)
-	var whole int64
-	cut, lost := 0, 0
-	for round := range 9 {
+	line, config := overALine(t, s)
+	config.Patience = 5 * time.Second
+	const cuts = 8
+	var whole int64 // bytes of a whole exchange, inbound
+	number, lost := int64(0), 0
+	for round := range cuts + 1 {
 		for range 3 {
 			txntest.Note(t, s.Buffered, "note", nil)
 		}
 		all := transactions(t, s)
-		newest := all[len(all)-3:]
 		txntest.Up(t, line)
 		l, claim := connect(t, s, config, int64(round+1))
 		number = max(number, claim.Batch)
-		items := prepare(t, l, newest...)
+		items := prepare(t, l, all[len(all)-3:]...)
 		if answer, err := flush(ctx, l, number+1, [][]*txn.Item{items[:1]}); err != nil || answer.Groups[0].Items[0].Outcome != txn.Applied {
 			t.Fatalf("round %d: applying the first: %+v, %v", round, answer, err)
 		}
-		number++
 		passed, before := line.Passed(sandbox.Inbound), len(txntest.Bodies(t, s.PrimaryPool))
 		if round > 0 {
-			cut++
-			line.CutAfter(sandbox.Inbound, whole*int64(round)/9)
+			line.CutAfter(sandbox.Inbound, whole*int64(round)/(cuts+1))
 		}
-		answer, err := flush(ctx, l, number+1, [][]*txn.Item{items[:1], items[1:2], items[2:]})
-		number += 3
-		if round == 0 {
+		answer, err := flush(ctx, l, number+2, [][]*txn.Item{items[:1], items[1:2], items[2:]})
+		number += 4
+		l.Close()
+		if round == 0 { // the first exchange is only measured
 			if err != nil {
 				t.Fatalf("over a whole line: %v", err)
 			}
 			whole = line.Passed(sandbox.Inbound) - passed
-			l.Close()
 			continue
 		}
-		l.Close()
 		if err == nil {
 			t.Fatalf("round %d: a flush over a line that was cut has no error", round)
 		}
@@ -403,7 +405,7 @@ func TestNothingAfterWhatWasFoundIsToldOnceTheLineIsLost(t *testing.T) {
 		}
 	}
 	if lost == 0 {
-		t.Errorf("of %d cuts none left anything applied that nobody here knows: the test has shown nothing", cut)
+		t.Errorf("of %d cuts none left anything applied that nobody here knows: the test has shown nothing", cuts)
 	}
 }
 
@@ -423,9 +425,7 @@ func TestLargeTransactionTravelsInSlices(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	config := s.LinkConfig()
-	line, url := txntest.Line(t, config.URL)
-	config.URL = url
+	line, config := overALine(t, s)
 	l, claim := connect(t, s, config, 1)
 	items := prepare(t, l, transactions(t, s)...)
 	if !items[0].Large() || items[0].Bytes() < rows*100 {
@@ -478,9 +478,7 @@ func TestLargeTransactionIsFoundAgainOverASlowLine(t *testing.T) {
 		t.Fatalf("the first flush: %+v, %v", answer, err)
 	}
 
-	config := s.LinkConfig()
-	line, url := txntest.Line(t, config.URL)
-	config.URL = url
+	line, config := overALine(t, s)
 	second, claim := connect(t, s, config, 2)
 	items := prepare(t, second, transactions(t, s)...)
 	kbps := float64(items[0].Bytes()) * 8 / 1000 / 5 // five seconds for all of it
