@@ -152,25 +152,32 @@ func TestFlushCutAtEveryByteAppliesOnce(t *testing.T) {
 	must(t, first.drain(t, sandbox.Outbound, 0))
 	first.check(t)
 	total, unheard := 0, 0
+	cutAt := func(direction sandbox.Direction, from, to, step int64) {
+		t.Run(fmt.Sprintf("direction %d from byte %d", direction, from), func(t *testing.T) {
+			c := newCutting(t)
+			for n := from; n <= to; n += step {
+				c.cut(t, direction, n)
+			}
+			c.check(t)
+			total += c.cuts
+			unheard += c.unheard
+		})
+	}
 	began := time.Now()
 	for direction, most := range map[sandbox.Direction]int64{sandbox.Outbound: first.up, sandbox.Inbound: first.down} {
 		step := every
 		if step == 0 {
 			step = most / 12
 		}
-		from := 1 + rand.Int64N(step)
-		for part := from; part <= most; part += 200 * step {
-			// A buffer with few dead letters: each cut leaves one.
-			t.Run(fmt.Sprintf("direction %d from byte %d", direction, part), func(t *testing.T) {
-				c := newCutting(t)
-				for n := part; n <= min(most, part+200*step-1); n += step {
-					c.cut(t, direction, n)
-				}
-				c.check(t)
-				total += c.cuts
-				unheard += c.unheard
-			})
+		// A buffer with few dead letters: each cut leaves one.
+		for from := 1 + rand.Int64N(step); from <= most; from += 200 * step {
+			cutAt(direction, from, min(most, from+200*step-1), step)
 		}
+	}
+	// A cut that main's backend notices before it commits shows nothing, and on a busy
+	// machine all of two dozen may be such.
+	for further := 0; unheard == 0 && further < 10; further++ {
+		cutAt(sandbox.Inbound, 1+rand.Int64N(first.down/12), first.down, first.down/12)
 	}
 	t.Logf("a flush of %d bytes up and %d down was cut at %d bytes in %v; %d times it had been applied, and nobody here knew",
 		first.up, first.down, total, time.Since(began).Round(time.Second), unheard)
