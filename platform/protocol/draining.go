@@ -298,6 +298,12 @@ func (m *Model) hear(s *State, a Action) bool {
 			next.Settled[g], next.Numbers[g] = f.Groups[g], f.Numbers[g]
 		}
 	}
+	if m.faults.SettlesPastWhatIsFound && m.can(s, LinkCut) {
+		for g, done := range next.Settled {
+			next.Settled[g] &^= m.found(s, done, next.Numbers[g])
+			next.Lost = next.Lost || next.Settled[g] != done
+		}
+	}
 	next.Discards, next.Won, next.Failed = f.Discards&known, f.Won, f.Failed&known
 	if on {
 		next.Flush = *f
@@ -322,7 +328,7 @@ func (m *Model) settle(s *State, a Action) bool {
 	}
 	for g := range p.Settled {
 		number := p.Numbers[g]
-		if m.faults.FoundIsSettledWithTheClaim && p.ClaimBatch > 1 && m.foundAt(s, p.Settled[g], number) {
+		if m.faults.FoundIsSettledWithTheClaim && p.ClaimBatch > 1 && m.found(s, p.Settled[g], number) == p.Settled[g] {
 			number = p.ClaimBatch
 		}
 		done := p.Settled[g]
@@ -360,14 +366,14 @@ func (p *Processor) afterAnswers() Processor {
 	return p.goesOn(ready)
 }
 
-// foundAt: the commit of that number holds none of the set.
-func (m *Model) foundAt(s *State, set Set, number uint8) bool {
+// found are those of the set that the commit of that number does not hold.
+func (m *Model) found(s *State, set Set, number uint8) Set {
 	for _, c := range s.log() {
-		if c.Batch == number && c.Applied.any(set) {
-			return false
+		if c.Batch == number {
+			set &^= c.Applied
 		}
 	}
-	return true
+	return set
 }
 
 // oldest are as many as set has, from the old end of the list.

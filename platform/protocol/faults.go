@@ -27,6 +27,7 @@ type Faults struct {
 	FoundIsSettledWithTheClaim bool // found again keeps the claim's number instead of the new commit's
 	TakesAnyTagForACommit      bool
 	SettlesWhatItHasNotHeard   bool // the whole flush, whatever has answered
+	SettlesPastWhatIsFound     bool // what is behind a found one, when the line is lost before that is looked up
 	SettlesFromTheOldEnd       bool // as many as were sent, instead of by id
 	NoGuardInTheFlush          bool // no guard on earlier ones of the same flush
 	SeqIsUnique                bool // the ledger's (site, seq) is a unique index

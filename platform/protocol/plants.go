@@ -23,6 +23,7 @@ var Plants = []Plant{
 	{"found again is settled with the claim's number", "sneakernet", Faults{FoundIsSettledWithTheClaim: true}, false},
 	{"any tag is taken for a commit, and the head ignores the number", "rolled-back", Faults{TakesAnyTagForACommit: true, HeadIgnoresTheNumber: true}, true},
 	{"settled without an answer, and a lost tail stays settled", "rolled-back", Faults{SettlesWhatItHasNotHeard: true, TailStays: true}, true},
+	{"settled past what is found", "found-read", Faults{SettlesPastWhatIsFound: true}, true},
 	{"settled from the old end of the list", "poison-create", Faults{SettlesFromTheOldEnd: true}, true},
 	{"no guard on earlier ones of a flush", "poison-update", Faults{NoGuardInTheFlush: true}, true},
 	{"the ledger's seq is unique", "restore", Faults{SeqIsUnique: true}, false},

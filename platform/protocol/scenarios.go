@@ -45,10 +45,11 @@ var stored = []Action{
 	{Kind: apiValidates, X: 0}, {Kind: apiValidates, X: 1}, {Kind: acceptScript, X: 0}, {Kind: acceptScript, X: 1},
 }
 
-// connected: processor 1 has a connection; flushed: two transactions of it are
-// committed in one group, and it does not know yet.
+// connected: processor 1 has a connection; unheard: it has committed the oldest
+// transaction and does not know yet; flushed: so with two of them in one group.
 var (
 	connected = []Action{{Kind: epochBegins}, {Kind: claimArrives}, {Kind: connectedScript}}
+	unheard   = and(connected, Action{Kind: flushIsChosen, Y: 1}, Action{Kind: raiseBatchScript}, Action{Kind: groupCommits})
 	flushed   = and(connected, Action{Kind: flushIsChosen, Y: 2}, Action{Kind: raiseBatchScript}, Action{Kind: groupCommits})
 )
 
@@ -73,6 +74,7 @@ var Scenarios = []*Scenario{
 	{Name: "drain", Requests: []Request{startA, after(finishA, 0)}, Processors: 2, Flush: 2, Split: true, Most: map[Fault]uint8{LinkCut: 2, LateMessage: 1, Connections: 3}},
 	{Name: "drain-3", Requests: []Request{startA, after(finishA, 0), startB}, Processors: 2, Flush: 3, Split: true, Most: map[Fault]uint8{LateMessage: 1, Connections: 2}},
 	{Name: "drain-read", Requests: []Request{commentA, amendA}, Present: hasA, Flush: 1, Most: map[Fault]uint8{LinkCut: 1, Connections: 1, Reads: 1, SecondTracker: 1}},
+	{Name: "found-read", Requests: []Request{commentA, amendA}, Present: hasA, First: slices.Concat(stored, unheard), Flush: 2, Split: true, Most: map[Fault]uint8{LinkCut: 2, Connections: 2, Reads: 1}},
 	{Name: "rolled-back", Requests: []Request{startA, startB}, Flush: 2, Split: true, Most: map[Fault]uint8{RolledBack: 1, Connections: 2}},
 	{Name: "late", Requests: []Request{commentA, amendA}, Present: hasA, Processors: 2, Flush: 1, First: stored, Most: map[Fault]uint8{LateMessage: 2, Connections: 3}},
 	// Reading.
