@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -50,7 +51,8 @@ going back for any reader of the site.
 
 The seed decides which faults come when and what the clients do. The exit code is
 1 when a promise was broken; the lines named are those of the history file, which
-opsdb chaos check reads again.`,
+opsdb chaos check reads again. Beside it the servers' logs and Redis' append-only
+file are kept then.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runChaos(cmd.Context(), options, cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -161,18 +163,33 @@ func runChaos(ctx context.Context, options chaosOptions, out, errOut io.Writer) 
 		Clients: options.clients, Faults: options.faults, Wedged: time.Minute, History: history, Log: d.log, Say: d.say,
 	})
 	report.Command = options.again()
-	if err != nil {
+	broken := len(report.Violations) > 0
+	var evidence error
+	if err != nil || broken {
 		keep = true
+		evidence = d.keepEvidence(history.Name() + ".evidence")
+	}
+	if err != nil {
+		err = errors.Join(err, evidence)
 		return fmt.Errorf("%w\nthe history so far is in %s; again: %s", err, history.Name(), report.Command)
 	}
-	keep = keep || len(report.Violations) > 0
-	if err := options.show(report, out, d); err != nil {
+	if err := errors.Join(evidence, options.show(report, out, d)); err != nil {
 		return err
 	}
-	if len(report.Violations) > 0 {
+	if broken {
 		return exitError{1}
 	}
 	return nil
+}
+
+// keepEvidence copies what goes with the stack and explains a history: what the
+// servers said, and all that Redis was told.
+func (d *demo) keepEvidence(dir string) error {
+	d.say("the servers' logs and Redis' append-only file are in %s\n", dir)
+	return errors.Join(
+		os.CopyFS(filepath.Join(dir, "log"), os.DirFS(filepath.Join(d.stack.Dir, "log"))),
+		os.CopyFS(filepath.Join(dir, "redis"), os.DirFS(d.stack.Redis.Dir)),
+	)
 }
 
 // chaosRTT is shorter than the demo's line: more happens in the same time.

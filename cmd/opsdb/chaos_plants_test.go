@@ -82,6 +82,11 @@ func TestChaosFindsPlantedFaults(t *testing.T) {
 			if !errors.As(err, &exit) || exit.ExitCode() != 1 {
 				t.Fatalf("the run ended with %v, and not with a violation\n%s\n%s", err, &progress, out)
 			}
+			for _, evidence := range []string{"log/api_observatory_1.log", "redis/append*"} {
+				if kept, err := filepath.Glob(filepath.Join(dir, "history.jsonl.evidence", evidence)); err != nil || len(kept) == 0 {
+					t.Errorf("%s is not kept beside the history: %v", evidence, err)
+				}
+			}
 			var report chaos.Report
 			if err := json.Unmarshal(out, &report); err != nil {
 				t.Fatalf("%v\n%s\n%s", err, &progress, out)

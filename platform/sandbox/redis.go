@@ -20,8 +20,9 @@ type Redis struct {
 	*Process
 	// Port is where it listens on loopback.
 	Port int
+	// Dir holds its append-only file.
+	Dir string
 
-	dir      string
 	password string
 }
 
@@ -41,12 +42,12 @@ func (r *Redis) Flush(ctx context.Context, n int) error {
 }
 
 func (s *Stack) newRedis(port int) *Redis {
-	r := &Redis{Port: port, dir: filepath.Join(s.servers, "redis"), password: s.secrets.Redis}
+	r := &Redis{Port: port, Dir: filepath.Join(s.servers, "redis"), password: s.secrets.Redis}
 	r.Process = newProcess("redis", processSpec{
 		command: func() Command {
 			return Command{
 				Path: s.binaries.Redis, Args: []string{filepath.Join(s.servers, "redis.conf")},
-				Dir: r.dir, Log: s.logFile("redis"), owner: s.owner, deathSignal: syscall.SIGKILL,
+				Dir: r.Dir, Log: s.logFile("redis"), owner: s.owner, deathSignal: syscall.SIGKILL,
 			}
 		},
 		ready: r.ready, stop: syscall.SIGTERM,
@@ -61,7 +62,7 @@ func (s *Stack) configureRedis() error {
 		"bind 127.0.0.1",
 		fmt.Sprintf("port %d", r.Port),
 		"requirepass " + r.password,
-		fmt.Sprintf("dir \"%s\"", r.dir),
+		fmt.Sprintf("dir \"%s\"", r.Dir),
 		"daemonize no",
 		"save \"\"",
 		"appendonly yes",

@@ -188,7 +188,7 @@ func (s *Stack) startPair(ctx context.Context) error {
 
 func (s *Stack) startRedis(ctx context.Context) error {
 	if s.Fresh {
-		if err := s.owner.mkdir(s.Redis.dir); err != nil {
+		if err := s.owner.mkdir(s.Redis.Dir); err != nil {
 			return err
 		}
 	}
