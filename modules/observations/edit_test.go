@@ -15,16 +15,24 @@ import (
 	"github.com/opsdb/opsdb/modules/buffer"
 	"github.com/opsdb/opsdb/modules/observations"
 	"github.com/opsdb/opsdb/platform/api"
+	"github.com/opsdb/opsdb/platform/sandbox"
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
+	"github.com/opsdb/opsdb/platform/txn/txntest"
 )
 
 // operator serves the operations on the secondary site's buffer and returns what starts
 // and stops its processor.
 func (s *sites) operator(t *testing.T) (at *site, drain func() (stop func())) {
 	t.Helper()
+	return s.operatorThrough(t, s.ProcessorURL)
+}
+
+// operatorThrough is operator with a processor that reaches main by another URL.
+func (s *sites) operatorThrough(t *testing.T, primaryURL string) (at *site, drain func() (stop func())) {
+	t.Helper()
 	open := func() *buffer.Module {
 		m, err := buffer.New(buffer.Config{
-			Site: s.Site, Store: s.store, Writer: s.secondary.writer, Reader: s.secondary.reader, Replica: s.replica, PrimaryURL: s.ProcessorURL,
+			Site: s.Site, Store: s.store, Writer: s.secondary.writer, Reader: s.secondary.reader, Replica: s.replica, PrimaryURL: primaryURL,
 			Editor:  observations.New(observations.Config{Writer: s.secondary.writer, Reader: s.secondary.reader, Site: s.Site, PackageMaxBytes: 100_000_000_000}).Editor(),
 			Catalog: s.catalog, Problems: s.problems, RetryAttempts: 1, RetryDelay: time.Hour, Logger: slog.New(slog.DiscardHandler),
 		})
@@ -177,6 +185,73 @@ func TestCorrectedDeadLetterTakesItsPlace(t *testing.T) {
 	}
 }
 
+// TestReplacementIsAppliedOnceOverALineThatIsCut: the flush of a replacement, and of
+// what waited for it, is cut at some bytes in either direction, and the next attempt
+// finds whatever has arrived: the dead letter never, the replacement once.
+func TestReplacementIsAppliedOnceOverALineThatIsCut(t *testing.T) {
+	t.Parallel()
+	s := newSites(t)
+	line, through := txntest.Line(t, s.ProcessorURL)
+	at, drain := s.operatorThrough(t, through)
+	obs := s.secondary
+	obs.t = t
+	good := unit(t, s)
+	heardNothing := 0
+	// replaced makes a dead letter, replaces it and drains over a line that is cut n
+	// bytes after the processor began to connect, 0 for never. It returns how many
+	// bytes a drain takes.
+	replaced := func(direction sandbox.Direction, n int64) (up, down int64) {
+		gone := newUnit(t, s, fmt.Sprintf("gone %d %d", direction, n))
+		started := obs.post("/executed_obs_units/start", object{"obs_unit_id": gone})
+		id, tx := started.want(201).id(), started.header.Get("X-Transaction-Id")
+		s.Exec(t, fmt.Sprintf("DELETE FROM obs_unit WHERE id = %d", gone))
+		stop := drain()
+		s.pendingDead(t, 1)
+		stop()
+		obs.put("/executed_obs_units/"+id+"/finish", object{"status": "completed"}).want(200)
+		by := at.post("/buffer/transactions/"+tx+"/replace", object{"reason": "entered again", "request": object{"obs_unit_id": good}}).want(200).text("replaced_by")
+		up, down = line.Passed(sandbox.Outbound), line.Passed(sandbox.Inbound)
+		if n > 0 {
+			line.CutAfter(direction, n)
+		}
+		stop = drain()
+		sandboxtest.Eventually(t, 60*time.Second, "the line to be cut, or nothing to be left", func() bool {
+			c := s.store.Current().Counts()
+			return !line.State().Up || c.Buffered == 0 && c.Failed == 0 && c.Blocked == 0
+		})
+		stop()
+		up, down = line.Passed(sandbox.Outbound)-up, line.Passed(sandbox.Inbound)-down
+		arrived := one[int64](t, s, "SELECT count(*) FROM applied_transaction WHERE id = '"+by+"'")
+		if c := s.store.Current().Counts(); c.Buffered > 0 && arrived == 1 {
+			heardNothing++
+		}
+		txntest.Up(t, line)
+		stop = drain()
+		s.replicatedAll(t)
+		stop()
+		if got := one[string](t, s, fmt.Sprintf("SELECT concat_ws(' ', obs_unit_id = %d, status, version) FROM executed_obs_unit WHERE id = '%s'", good, id)); got != "t completed 2" {
+			t.Errorf("cut after byte %d of direction %d: main has %s", n, direction, got)
+		}
+		if got := one[string](t, s, "SELECT string_agg(outcome, ' ' ORDER BY outcome) FROM applied_transaction WHERE id IN ('"+tx+"', '"+by+"')"); got != "applied discarded" {
+			t.Errorf("cut after byte %d of direction %d: the ledger has %s", n, direction, got)
+		}
+		return up, down
+	}
+	up, down := replaced(sandbox.Outbound, 0)
+	for direction, most := range map[sandbox.Direction]int64{sandbox.Outbound: up, sandbox.Inbound: down} {
+		for n := int64(1); n <= 8; n++ {
+			replaced(direction, most*n/9)
+		}
+	}
+	// One byte before the end of what comes back, everything has been applied.
+	for n := down - 1; heardNothing == 0 && n > down-10; n-- {
+		replaced(sandbox.Inbound, n)
+	}
+	if heardNothing == 0 {
+		t.Error("no cut came between main's commit and its answer: the test has shown little")
+	}
+}
+
 // TestReplacementThatComesTooLate: main has the dead letter when its replacement comes
 // there, and only one of them may be applied.
 func TestReplacementThatComesTooLate(t *testing.T) {
@@ -244,8 +319,8 @@ func (s *sites) mainOperator(t *testing.T) *site {
 	return &site{t: t, name: sandboxtest.MainSite, url: server.URL}
 }
 
-// TestEveryBufferedRequestCanBeEdited: the request that is shown, sent back unchanged,
-// makes the same steps, whatever the operation.
+// TestEveryBufferedRequestCanBeEdited: whatever the operation, there is a request to
+// show, and sent back unchanged it is one that the operation takes.
 func TestEveryBufferedRequestCanBeEdited(t *testing.T) {
 	t.Parallel()
 	s := newSites(t)
