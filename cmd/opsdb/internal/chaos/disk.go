@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/opsdb/opsdb/platform/sandbox"
 )
@@ -140,7 +141,14 @@ func (d *disk) free() error {
 }
 
 // cutPower kills Redis and starts it again on what the disk holds at that moment.
+// It ends what it has begun, also when a round is over meanwhile: a disk that stays
+// unmounted is none that a power cut leaves.
 func (d *disk) cutPower(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.stack.Redis.Kill(); err != nil {
