@@ -126,6 +126,8 @@ func Grants(logins Logins) string {
 	line("GRANT USAGE ON SCHEMA public TO %s, %s;", WriteRole, ReadRole)
 	line("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM %s, %s;", WriteRole, ReadRole)
 	line("GRANT SELECT ON ALL TABLES IN SCHEMA public TO %s, %s;", WriteRole, ReadRole)
+	// A direct write takes the ids of its new rows beforehand.
+	line("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO %s;", WriteRole)
 	for _, r := range Rights {
 		if r.Verbs != "" {
 			line("GRANT %s ON %s TO %s;", r.Verbs, r.Table, WriteRole)

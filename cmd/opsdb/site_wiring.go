@@ -38,7 +38,7 @@ type site struct {
 	log      *slog.Logger
 	metrics  *observe.Metrics
 	tracer   trace.Tracer // nil: no traces
-	catalog  *txn.Catalog
+	catalog  *txn.Catalog // of what may be buffered
 	problems *problem.Catalog
 
 	primary *pgxpool.Pool // for direct writes
@@ -47,7 +47,8 @@ type site struct {
 	redis   *rdb.Client   // nil at main
 	store   *pending.Store
 	reader  *pending.Reader
-	writer  txn.Writer
+	writer  txn.Writer  // of critical writes
+	direct  *txn.Direct // of all others: they are carried out on the primary
 	buffer  *buffer.Module
 	uses    *auth.Uses
 	id      int64 // of the site's row
@@ -62,9 +63,16 @@ var problemSets = []problem.Set{
 	{Kinds: []*problem.Kind{beginning}},
 }
 
-// newCatalog knows every step of every module.
-func newCatalog() (*txn.Catalog, error) {
-	return txn.NewCatalog(slices.Concat(observations.Steps(), buffer.Steps())...)
+// newCatalog knows every step that a buffer may hold.
+func newCatalog() (*txn.Catalog, error) { return txn.NewCatalog(bufferedSteps()...) }
+
+func bufferedSteps() []txn.Step { return slices.Concat(observations.Steps(), buffer.Steps()) }
+
+// newDirectCatalog knows, beside those, the steps that are carried out on the primary
+// alone. A Buffered writer does not know them, so that none can get into a buffer: their
+// form may change with any version.
+func newDirectCatalog() (*txn.Catalog, error) {
+	return txn.NewCatalog(slices.Concat(bufferedSteps(), auth.DirectSteps())...)
 }
 
 // openSite opens the servers of the site and waits until what the site cannot do
@@ -124,9 +132,10 @@ func (s *site) openMain(ctx context.Context) (err error) {
 	}
 	s.reader = pending.NewReader(s.local, nil, c.SiteName, pending.Limits{})
 	s.reader.CheckOn(s.checks)
-	s.writer = txn.NewDirect(txn.DirectConfig{
-		Pool: s.primary, Reader: s.reader, Catalog: s.catalog, Problems: s.problems, Site: c.SiteName, SiteID: s.id, Logger: s.log, Tracer: s.tracer,
-	})
+	if s.direct, err = s.openDirect(nil); err != nil {
+		return err
+	}
+	s.writer = s.direct
 	return s.openBuffer(ctx, nil)
 }
 
@@ -163,22 +172,36 @@ func (s *site) openSecondary(ctx context.Context, fatal context.CancelCauseFunc)
 	}
 	s.reader = pending.NewReader(s.local, s.store, c.SiteName, pending.Limits{})
 	s.reader.CheckOn(s.checks)
-	var direct *txn.Direct
+	s.direct, err = s.openDirect(func(ctx context.Context, at lsn.Position) error {
+		limited, cancel := context.WithTimeout(ctx, c.LSNTimeout)
+		defer cancel()
+		return s.buffer.WaitForReplay(limited, at)
+	})
+	if err != nil {
+		return err
+	}
+	var direct *txn.Direct // of critical writes
 	if !c.BufferCritical {
-		direct = txn.NewDirect(txn.DirectConfig{
-			Pool: s.primary, Reader: s.reader, Catalog: s.catalog, Problems: s.problems, Site: c.SiteName, SiteID: s.id, Logger: s.log, Tracer: s.tracer,
-			Replayed: func(ctx context.Context, at lsn.Position) error {
-				limited, cancel := context.WithTimeout(ctx, c.LSNTimeout)
-				defer cancel()
-				return s.buffer.WaitForReplay(limited, at)
-			},
-		})
+		direct = s.direct
 	}
 	s.writer = txn.NewBuffered(txn.BufferedConfig{
 		Store: s.store, Reader: s.reader, Catalog: s.catalog, Problems: s.problems, Site: c.SiteName, SiteID: s.id, Direct: direct, Logger: s.log, Tracer: s.tracer,
 		Ending: ctx.Done(),
 	})
 	return s.openBuffer(ctx, s.local)
+}
+
+// openDirect makes the writer of what is never buffered. replayed waits for the local
+// replica; it is nil at main.
+func (s *site) openDirect(replayed func(context.Context, lsn.Position) error) (*txn.Direct, error) {
+	catalog, err := newDirectCatalog()
+	if err != nil {
+		return nil, err
+	}
+	return txn.NewDirect(txn.DirectConfig{
+		Pool: s.primary, Reader: s.reader, Catalog: catalog, Problems: s.problems, Site: s.config.SiteName, SiteID: s.id,
+		Replayed: replayed, Logger: s.log, Tracer: s.tracer,
+	}), nil
 }
 
 func (s *site) openBuffer(ctx context.Context, replica *pgxpool.Pool) (err error) {
@@ -275,13 +298,17 @@ func (s *site) observations() *observations.Module {
 	})
 }
 
+func (s *site) auth() *auth.Module {
+	return auth.New(auth.Config{Reader: s.reader, Direct: s.direct})
+}
+
 // register adds every operation of the product to a router.
 func register(r *api.Router, s *site) {
 	s.observations().Register(r)
 	planning.New(s.reader).Register(r)
 	instruments.New(s.reader).Register(r)
 	transfers.New(s.reader).Register(r)
-	auth.New().Register(r)
+	s.auth().Register(r)
 	s.buffer.Register(r)
 }
 

@@ -222,7 +222,7 @@ func TestMeTellsWhoAsks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		auth.New().Register(router)
+		auth.New(auth.Config{}).Register(router)
 		ask := func(bearer string) (int, map[string]any) {
 			request := httptest.NewRequest(http.MethodGet, "/auth/me", nil)
 			if bearer != "" {

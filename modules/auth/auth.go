@@ -8,13 +8,25 @@ package auth
 
 import (
 	"github.com/opsdb/opsdb/platform/api"
+	"github.com/opsdb/opsdb/platform/record"
+	"github.com/opsdb/opsdb/platform/txn"
 )
 
+// Config is what the module works with.
+type Config struct {
+	// Reader reads the site's database: the primary at main, the replica at a secondary
+	// site.
+	Reader record.Reader
+	// Direct carries writes out on the primary, from either site; without a link it is
+	// main-unreachable. It knows DirectSteps.
+	Direct txn.Writer
+}
+
 // Module is the HTTP side of package auth.
-type Module struct{}
+type Module struct{ config Config }
 
 // New returns the module.
-func New() *Module { return &Module{} }
+func New(config Config) *Module { return &Module{config: config} }
 
 // Register adds the operations of the module to the router.
 func (m *Module) Register(r *api.Router) {

@@ -29,6 +29,8 @@ type Builder struct {
 	discards []int64      // dead letters
 	place    int64        // of the dead letter that is replaced
 
+	numbers func(ctx context.Context, table string) (int64, error) // nil: none can be had
+
 	snapshot *pending.Snapshot // nil: the replica cannot be read
 	lost     error             // why the snapshot was lost while a check used it
 	skipped  bool              // a check was skipped
@@ -43,6 +45,18 @@ func (b *Builder) Now() time.Time { return b.now }
 
 // NewID makes an id for a row, a UUIDv7. Ids made later sort later.
 func (b *Builder) NewID() uuid.UUID { return newID() }
+
+// NextNumber takes the next id of a table whose key is a number, for a row that the
+// transaction creates: the id is known before the row is written, so that the ledger and
+// the answer have it. It costs a round trip to the primary, and is main-unreachable
+// without one; only a Direct writer has numbers. One that is not used is a gap. In a dry
+// run it is 0, and none is taken.
+func (b *Builder) NextNumber(ctx context.Context, table string) (int64, error) {
+	if b.numbers == nil {
+		return 0, fmt.Errorf("taking an id of %s: this writer writes without the primary", table)
+	}
+	return b.numbers(ctx, table)
+}
 
 // SiteID is site.id of the site that accepts the transaction.
 func (b *Builder) SiteID() int64 { return b.siteID }

@@ -63,11 +63,17 @@ func NewDirect(config DirectConfig) *Direct {
 // outcome.
 const commitPatience = 15 * time.Second
 
+// numberPatience bounds the question for an id: nothing is written yet, so the client
+// can be told soon.
+const numberPatience = 5 * time.Second
+
 // Write implements Writer.
 func (d *Direct) Write(ctx context.Context, req Request, build func(ctx context.Context, tx *Builder) error) (Receipt, error) {
 	b := &Builder{id: newID(), now: newNow(d.config.Clock), siteID: d.config.SiteID, userID: req.UserID}
+	b.numbers = d.nextNumber
 	if req.ValidateOnly {
 		req.Key = ""
+		b.numbers = func(context.Context, string) (int64, error) { return 0, nil }
 	}
 	validating, validated := span(ctx, d.config.Tracer, "validate")
 	replay, err := d.read(validating, req, func(ctx context.Context, s *pending.Snapshot) error {
@@ -93,6 +99,28 @@ func (d *Direct) Write(ctx context.Context, req Request, build func(ctx context.
 	receipt, err := d.commit(applying, req, draft)
 	applied(err)
 	return receipt, err
+}
+
+// nextNumber asks the primary for the next id of a table.
+func (d *Direct) nextNumber(ctx context.Context, table string) (int64, error) {
+	bounded, cancel := context.WithTimeout(ctx, numberPatience)
+	defer cancel()
+	n, err := db.New(d.config.Pool).NextNumber(bounded, table)
+	if err != nil {
+		return 0, d.unsent(ctx, fmt.Errorf("taking an id of %s: %w", table, err))
+	}
+	return n, nil
+}
+
+// unsent is the problem of a write of which the primary has heard nothing. A primary that
+// holds its answer back is not to be reached either.
+func (d *Direct) unsent(ctx context.Context, err error) error {
+	p := d.config.Problems.From(err)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		p = problem.MainUnreachable.New("the primary does not answer")
+	}
+	d.config.Logger.WarnContext(ctx, "a write at the primary was not begun", "problem", p.Code(), "error", err)
+	return p
 }
 
 // read runs fn on the snapshot that a transaction is validated against. When the ledger
@@ -184,12 +212,12 @@ func (d *Direct) commit(ctx context.Context, req Request, draft draft) (Receipt,
 	defer cancel()
 	conn, err := d.config.Pool.Acquire(bounded)
 	if err != nil {
-		return Receipt{}, d.failed(ctx, draft, fmt.Errorf("getting a connection to the primary: %w", err))
+		return Receipt{}, d.unsent(ctx, fmt.Errorf("getting a connection to the primary: %w", err))
 	}
 	defer conn.Release()
 	ready, err := d.statements(bounded, conn.Conn())
 	if err != nil {
-		return Receipt{}, d.failed(ctx, draft, err)
+		return Receipt{}, d.unsent(ctx, err)
 	}
 	tx := draft.transaction(req, d.config.Site)
 	e, err := ready.encode(ctx, d.config.Catalog, tx, nil, newNow(d.config.Clock))

@@ -3,6 +3,8 @@ package txn_test
 import (
 	"context"
 	"errors"
+	"math"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -305,4 +307,90 @@ func TestDirectWriteThatMeetsALockIsBusyAndLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	txntest.EditNote(t, s.Direct, txntest.Edit{ID: id, Body: "edited", Status: "open"})
+}
+
+// counted is a step whose row has a number for its key.
+type counted struct {
+	ID   int64  `json:"id"`
+	Name string `json:"name"`
+}
+
+const countedSchema = `
+CREATE TABLE counted (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL);
+GRANT SELECT, INSERT ON counted TO opsdb_write;
+GRANT USAGE ON SEQUENCE counted_id_seq TO opsdb_write;`
+
+func (counted) Kind() string { return "counted.create/1" }
+
+func (s counted) Apply(ctx context.Context, to txn.DBTX) error {
+	_, err := to.Exec(ctx, "INSERT INTO counted (id, name) OVERRIDING SYSTEM VALUE VALUES ($1, $2)", s.ID, s.Name)
+	return err
+}
+
+func (s counted) Rows() []pending.Change {
+	return []pending.Change{txn.Create("counted", txn.NumberID(s.ID), s)}
+}
+
+// TestRowWithANumberIsKnownBeforeItIsWritten: the ledger has its number as a number, and
+// a retry gives the same one.
+func TestRowWithANumberIsKnownBeforeItIsWritten(t *testing.T) {
+	t.Parallel()
+	pair := sandboxtest.New(t)
+	pair.Exec(t, countedSchema)
+	s := txntest.Wire(t, pair, counted{})
+	ctx := sandboxtest.Context(t)
+	request := txntest.Request("count")
+	request.Key, request.Digest = "key-1", []byte{1}
+	var ids []int64
+	write := func(ctx context.Context, tx *txn.Builder) error {
+		id, err := tx.NextNumber(ctx, "counted")
+		if err != nil {
+			return err
+		}
+		ids = append(ids, id)
+		tx.Add(counted{ID: id, Name: "x"})
+		return nil
+	}
+	first, err := s.Direct.Write(ctx, request, write)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := s.Direct.Write(ctx, request, write)
+	if err != nil || !again.Replayed || again.TransactionID != first.TransactionID {
+		t.Fatalf("a retry: %+v, %v, ids %v", again, err, ids)
+	}
+	for name, receipt := range map[string]txn.Receipt{"first": first, "again": again} {
+		if n, ok := txn.NumberOf(receipt.Changes[0].ID); !ok || n != ids[0] {
+			t.Errorf("%s: the change is of row %s, want %d", name, receipt.Changes[0].ID, ids[0])
+		}
+	}
+	var written, kept string
+	err = s.PrimaryPool.QueryRow(ctx, "SELECT (SELECT string_agg(id::text, ',') FROM counted), changes -> 0 ->> 'id' FROM applied_transaction WHERE id = $1 AND jsonb_typeof(changes -> 0 -> 'id') = 'number'",
+		first.TransactionID).Scan(&written, &kept)
+	if err != nil || written != kept || n(ids[0]) != kept {
+		t.Errorf("row %s, in the ledger %s, taken %v: %v", written, kept, ids, err)
+	}
+	request.Key, request.ValidateOnly = "", true
+	if _, err := s.Direct.Write(ctx, request, write); err != nil || ids[len(ids)-1] != 0 {
+		t.Errorf("a dry run takes %v, %v; want 0", ids, err)
+	}
+	if _, err := s.Buffered.Write(ctx, txntest.Request("count"), write); err == nil {
+		t.Error("a buffered writer gives numbers")
+	}
+}
+
+func n(id int64) string { return strconv.FormatInt(id, 10) }
+
+func TestNumbersOfRowsAreTakenForNoUUID(t *testing.T) {
+	t.Parallel()
+	for _, want := range []int64{1, 17, 1 << 40, math.MaxInt64} {
+		if got, ok := txn.NumberOf(txn.NumberID(want)); !ok || got != want {
+			t.Errorf("%d: %d, %t", want, got, ok)
+		}
+	}
+	for _, id := range []uuid.UUID{uuid.Nil, uuid.Max, uuid.New(), uuid.Must(uuid.NewV7())} {
+		if n, ok := txn.NumberOf(id); ok {
+			t.Errorf("%s is taken for %d", id, n)
+		}
+	}
 }

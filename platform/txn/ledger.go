@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/google/uuid"
 
@@ -33,9 +34,30 @@ var Problems = problem.Set{Constraints: map[string]problem.Constraint{
 // new values. The old value of a column is that of the row's previous entry.
 type entry struct {
 	Table  string          `json:"table"`
-	ID     uuid.UUID       `json:"id"`
+	ID     rowID           `json:"id"`
 	Kind   pending.Op      `json:"kind"`
 	Values json.RawMessage `json:"values,omitempty"`
+}
+
+// rowID is the id of a row in the ledger: a UUID, or the number of a table whose key is
+// one.
+type rowID uuid.UUID
+
+// MarshalJSON implements json.Marshaler.
+func (r rowID) MarshalJSON() ([]byte, error) {
+	if n, ok := NumberOf(uuid.UUID(r)); ok {
+		return strconv.AppendInt(nil, n, 10), nil
+	}
+	return json.Marshal(uuid.UUID(r))
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (r *rowID) UnmarshalJSON(data []byte) error {
+	if n, err := strconv.ParseInt(string(data), 10, 64); err == nil {
+		*r = rowID(NumberID(n))
+		return nil
+	}
+	return json.Unmarshal(data, (*uuid.UUID)(r))
 }
 
 // encodeEntries writes changes in pieces of at most about max bytes that put
@@ -45,7 +67,7 @@ func encodeEntries(changes []pending.Change, max int) ([]string, error) {
 	var b bytes.Buffer
 	b.WriteByte('[')
 	for i, c := range changes {
-		data, err := json.Marshal(entry{Table: c.Table, ID: c.ID, Kind: c.Op, Values: c.Columns})
+		data, err := json.Marshal(entry{Table: c.Table, ID: rowID(c.ID), Kind: c.Op, Values: c.Columns})
 		if err != nil {
 			return nil, fmt.Errorf("encoding the change of %s %s: %w", c.Table, c.ID, err)
 		}
@@ -70,7 +92,7 @@ func decodeEntries(data json.RawMessage) ([]pending.Change, error) {
 	}
 	changes := make([]pending.Change, len(entries))
 	for i, e := range entries {
-		changes[i] = pending.Change{Table: e.Table, ID: e.ID, Op: e.Kind, Columns: e.Values}
+		changes[i] = pending.Change{Table: e.Table, ID: uuid.UUID(e.ID), Op: e.Kind, Columns: e.Values}
 	}
 	return changes, nil
 }

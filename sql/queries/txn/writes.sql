@@ -92,3 +92,7 @@ WITH changed AS (
     RETURNING site
 )
 SELECT must_claim(count(*)) FROM changed;
+
+-- NextNumber takes the next id of a table whose key is an identity column.
+-- name: NextNumber :one
+SELECT nextval(pg_get_serial_sequence(@table_name::text, 'id'))::bigint AS number;

@@ -238,6 +238,18 @@ func (q *Queries) LiftLastSeq(ctx context.Context, arg LiftLastSeqParams) error 
 	return err
 }
 
+const nextNumber = `-- name: NextNumber :one
+SELECT nextval(pg_get_serial_sequence($1::text, 'id'))::bigint AS number
+`
+
+// NextNumber takes the next id of a table whose key is an identity column.
+func (q *Queries) NextNumber(ctx context.Context, tableName string) (int64, error) {
+	row := q.db.QueryRow(ctx, nextNumber, tableName)
+	var number int64
+	err := row.Scan(&number)
+	return number, err
+}
+
 const requireEarlier = `-- name: RequireEarlier :exec
 SELECT must_change(count(*), $1::bigint) FROM applied_transaction WHERE id = ANY ($2::uuid[])
 `
