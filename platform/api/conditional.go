@@ -159,7 +159,7 @@ func (r *Router) waitForReplay(ctx context.Context, rt *route, st *state) (conte
 
 // ReadAt are the headers that tell from where an answer was read; outputs embed it.
 type ReadAt struct {
-	ReplayLSN string `header:"X-Replay-LSN" doc:"How far the answering database had replayed the primary's log, <timeline>:<X/Y>."`
+	ReplayLSN string `header:"X-Replay-LSN" doc:"How far the answering database had at least replayed the primary's log, <timeline>:<X/Y>. A replica without its stream may show more than this."`
 	Overlay   string `header:"X-Overlay" doc:"What is missing from this answer. unavailable: the pending writes, for they cannot be read. pending-only: everything but the pending writes, for the replica cannot be read."`
 }
 
