@@ -118,8 +118,12 @@ var plants = []plant{
 	{"an expired token passes", "modules/auth/authenticate.go", "if !principal.Expires.IsZero() && !now.Before(principal.Expires) {", "if false {", "TokenExpires|WhatIsNoValid", false},
 	{"a revoked token passes", "modules/auth/authenticate.go", "case !row.TokenActive:", "case false:", "WhatIsNoValid|Revoked", false},
 	{"scopes are not looked at", "modules/auth/rights.go", "if len(scopes) == 0 || slices", "if true || slices", "RightsOfItsUser", false},
-	{"a revoked token is remembered", "modules/auth/authenticate.go", "\t\ta.refuse(ctx, hash)\n\t\treturn api.Principal{}, problem.Unauthorized.New(\"the API token has been revoked\")", "\t\treturn api.Principal{}, problem.Unauthorized.New(\"the API token has been revoked\")", "RevokedTokenIsNotRemembered", false},
-	{"what cannot be checked is called wrong", "modules/auth/authenticate.go", "return api.Principal{}, problem.CredentialsUnavailable.New(", "return api.Principal{}, problem.Unauthorized.New(", "CannotCheck|NothingCanBeChecked", false},
+	{"a revoked token is remembered", "modules/auth/authenticate.go", "\t\ta.refuse(ctx, key)\n", "", "RevokedTokenIsNotRemembered", false},
+	{"what cannot be checked is called wrong", "modules/auth/authenticate.go", "return entitlement{}, 0, problem.CredentialsUnavailable.New(", "return entitlement{}, 0, problem.Unauthorized.New(", "CannotCheck|NothingCanBeChecked", false},
+	{"another site's key signs here", "modules/auth/keyring.go", "if key.kid == kid && key.site == k.site {", "if key.kid == kid {", "WhatIsNoValidAccessToken", false},
+	{"an ended session passes", "modules/auth/sessions.go", "if row.RevokedAt != nil || !t.now()", "if !t.now()", "WhatIsNoValidAccessToken", false},
+	{"a stolen refresh token is not noticed", "platform/pending/scripts/renew_login.lua", "redis.call('DEL', login)\n", "", "modules/auth:RenewedOnce", false},
+	{"what was read before a revocation is trusted after it", "modules/auth/cache.go", "if generation != c.drops {", "if false {", "BeforeADrop", false},
 	{"a transaction of others is shown", "modules/buffer/operations_transactions.go", "if !found || !known || principal.Actor() != t.Actor && !principal.Can(\"read:buffer\") {", "if !found || !known || false && principal.Actor() == t.Actor {", "OperationsAt", false},
 }
 

@@ -55,7 +55,7 @@ command again later: keys init publishes what is there.`,
 		RunE:  run(auth.InitSigningKey),
 	}, &cobra.Command{
 		Use:   "rotate",
-		Short: "Make a new key; older ones still verify what they signed",
+		Short: "Make and publish a new key; the old one is retired when all it has signed is over",
 		Args:  cobra.NoArgs,
 		RunE:  run(auth.NewSigningKey),
 	})

@@ -51,6 +51,7 @@ type site struct {
 	direct  *txn.Direct // of all others: they are carried out on the primary
 	buffer  *buffer.Module
 	uses    *auth.Uses
+	keys    *auth.KeyRing
 	id      int64 // of the site's row
 
 	background sync.WaitGroup
@@ -275,9 +276,12 @@ func (s *site) judge(ctx context.Context, server string, findings pg.Findings) e
 // router builds the API of the site.
 func (s *site) router() (*api.Router, error) {
 	c := s.config
-	credentials := auth.AuthenticatorOptions{DB: s.local, Uses: s.uses, Logger: s.log}
+	s.keys = auth.NewKeyRing(auth.KeyRingOptions{Dir: c.SiteKeysDir, Site: c.SiteName, DB: s.local, Logger: s.log})
+	credentials := auth.AuthenticatorOptions{DB: s.local, Uses: s.uses, Logger: s.log, AccessTokens: auth.NewAccessTokens(c.SiteName, s.keys, nil)}
 	if s.store != nil {
-		credentials.Credentials = s.store
+		credentials.Credentials, credentials.Sessions = s.store, s.store
+	} else {
+		credentials.Sessions = auth.NewSessionTable(c.SiteName, s.primary, nil)
 	}
 	router, err := api.New(api.Options{
 		Site: c.SiteName, Version: apiVersion, Authenticator: auth.NewAuthenticator(credentials), Problems: s.problems, Logger: s.log,
@@ -299,7 +303,7 @@ func (s *site) observations() *observations.Module {
 }
 
 func (s *site) auth() *auth.Module {
-	return auth.New(auth.Config{Reader: s.reader, Direct: s.direct})
+	return auth.New(auth.Config{Reader: s.reader, Direct: s.direct, Keys: s.keys})
 }
 
 // register adds every operation of the product to a router.

@@ -220,9 +220,12 @@ func (a *Admin) TokenID(ctx context.Context, username, name string) (int64, erro
 	return row.ID, nil
 }
 
-// AddSigningKey publishes the public part of a site's signing key and retires its predecessors.
+// AddSigningKey publishes the public part of a site's signing key. Its predecessors are retired once all that they have
+// signed is over; until then they verify.
 func (a *Admin) AddSigningKey(ctx context.Context, site, kid, publicKey string) error {
-	if err := db.New(a.conn).AddSigningKey(ctx, db.AddSigningKeyParams{Kid: kid, Site: site, PublicKey: publicKey, CreatedAt: a.now().UTC()}); err != nil {
+	now := a.now().UTC()
+	params := db.AddSigningKeyParams{Kid: kid, Site: site, PublicKey: publicKey, CreatedAt: now, RetiredAt: now.Add(keyOverlap)}
+	if err := db.New(a.conn).AddSigningKey(ctx, params); err != nil {
 		return fmt.Errorf("publishing signing key %s: %w", kid, err)
 	}
 	return nil

@@ -325,6 +325,13 @@ func TestPublishedKeyRetiresItsPredecessor(t *testing.T) {
 	if current != "b,c" {
 		t.Errorf("current keys: %s, want b,c", current)
 	}
+	var overlap time.Duration
+	if err := s.main.QueryRow(ctx, "SELECT retired_at - now() FROM signing_key WHERE kid = 'a'").Scan(&overlap); err != nil {
+		t.Fatal(err)
+	}
+	if overlap < 20*time.Minute || overlap > 22*time.Minute {
+		t.Errorf("the predecessor verifies for %s more, want the life of a token", overlap)
+	}
 }
 
 type failingSink struct{}

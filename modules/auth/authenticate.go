@@ -39,8 +39,8 @@ const (
 	pauseAfterFailure   = time.Second
 )
 
-// Credentials is where a secondary site remembers the tokens it has verified: pending.Store. Documents hold no secret,
-// keys are hashes.
+// Credentials is where a secondary site remembers what it has verified: pending.Store. Documents hold no secret; keys are
+// the hashes of API tokens, and user:<name> for the rights of a user.
 type Credentials interface {
 	// Credential returns what was kept under a hash less than its time to live ago, and nil when there is nothing.
 	Credential(ctx context.Context, hash string) (json.RawMessage, error)
@@ -59,6 +59,9 @@ type AuthenticatorOptions struct {
 	Credentials Credentials
 	// Uses counts the uses of tokens; nil counts none.
 	Uses *Uses
+	// AccessTokens verifies the site's JWTs, whose sessions are in Sessions; nil accepts none.
+	AccessTokens *AccessTokens
+	Sessions     Sessions
 	// LookupTimeout is how long DB may take to answer for a token; zero is 200 ms at a secondary site, 2 s there for one
 	// that it does not remember, and 5 s at main.
 	LookupTimeout time.Duration
@@ -71,7 +74,7 @@ type AuthenticatorOptions struct {
 // Authenticator turns the bearer text of a request into a principal. It implements api.Authenticator.
 //
 // A credential is recognised by its form, and each form has one verifier; whatever the form, what comes out is one
-// api.Principal. API tokens are the only form so far.
+// api.Principal. The forms are API tokens (token.go) and access tokens (jwt.go).
 type Authenticator struct {
 	db          DBTX
 	credentials Credentials
@@ -80,13 +83,15 @@ type Authenticator struct {
 	now         func() time.Time
 	logger      *slog.Logger
 	verifiers   []verifier
+	access      *AccessTokens
+	sessions    Sessions
 
 	cache  *cache
 	flight singleflight.Group
 
 	mu         sync.Mutex
-	pauseUntil time.Time                // the replica is not asked before
-	remembered map[Hash]rememberedState // what Redis was told of each token, bounded with the cache
+	pauseUntil time.Time                  // the replica is not asked before
+	remembered map[string]rememberedState // what Redis was told of each credential, bounded with the cache
 }
 
 // verifier recognises one form of credential and checks it.
@@ -104,7 +109,7 @@ type rememberedState struct {
 func NewAuthenticator(o AuthenticatorOptions) *Authenticator {
 	a := &Authenticator{
 		db: o.DB, credentials: o.Credentials, uses: o.Uses, timeout: o.LookupTimeout, now: o.Now, logger: o.Logger,
-		cache: newCache(cacheSize), remembered: map[Hash]rememberedState{},
+		cache: newCache(cacheSize), remembered: map[string]rememberedState{},
 	}
 	if a.now == nil {
 		a.now = time.Now
@@ -113,6 +118,10 @@ func NewAuthenticator(o AuthenticatorOptions) *Authenticator {
 		a.logger = slog.Default()
 	}
 	a.verifiers = []verifier{{recognises: IsTokenText, verify: a.verifyToken}}
+	if o.AccessTokens != nil {
+		a.access, a.sessions = o.AccessTokens, o.Sessions
+		a.verifiers = append(a.verifiers, verifier{recognises: isJWT, verify: a.verifyJWT})
+	}
 	return a
 }
 
@@ -130,8 +139,19 @@ func (a *Authenticator) Authenticate(ctx context.Context, bearer string) (api.Pr
 // Forget makes the site check a token anew with its next use, in this process and in what the site remembers: a
 // revocation made here is effective at once.
 func (a *Authenticator) Forget(ctx context.Context, hash Hash) error {
-	a.cache.drop(hash)
-	return a.forgetRemembered(ctx, hash)
+	a.cache.drop(func(v *verified) bool { return v.hash == hash })
+	return a.forgetRemembered(ctx, hash.String())
+}
+
+// ForgetUser does the same for every credential of a user: one that is deactivated here is out at once.
+func (a *Authenticator) ForgetUser(ctx context.Context, username string) error {
+	a.cache.drop(func(v *verified) bool { return v.principal.Username == username })
+	return a.forgetRemembered(ctx, "user:"+username)
+}
+
+// forgetSession makes this process check the access tokens of a session anew with their next use.
+func (a *Authenticator) forgetSession(id string) {
+	a.cache.drop(func(v *verified) bool { return v.principal.SessionID == id })
 }
 
 func (a *Authenticator) verifyToken(ctx context.Context, bearer string) (api.Principal, error) {
@@ -139,21 +159,12 @@ func (a *Authenticator) verifyToken(ctx context.Context, bearer string) (api.Pri
 	if err != nil {
 		return api.Principal{}, problem.Unauthorized.New("the API token is malformed: a character is wrong or missing")
 	}
-	now := a.now()
-	principal, ok := a.cache.get(hash, now)
-	if !ok {
-		// One look-up for all requests that come with the same token meanwhile; the first one going away must not
-		// fail the others.
-		shared, err, _ := a.flight.Do(string(hash[:]), func() (any, error) {
-			return a.look(context.WithoutCancel(ctx), hash)
-		})
-		if err != nil {
-			return api.Principal{}, err
-		}
-		principal = shared.(api.Principal)
-	}
-	if !principal.Expires.IsZero() && !now.Before(principal.Expires) {
-		return api.Principal{}, problem.Unauthorized.New("the API token has expired")
+	principal, now, err := a.verified(ctx, hash, func(ctx context.Context) (api.Principal, time.Duration, error) {
+		entry, lasts, err := a.entitled(ctx, hash.String(), func(ctx context.Context, q *db.Queries) (entitlement, error) { return readToken(ctx, q, hash) })
+		return entry.principal(), lasts, err
+	})
+	if err != nil {
+		return api.Principal{}, err
 	}
 	if a.uses != nil {
 		a.uses.Count(principal.TokenID, now)
@@ -161,40 +172,93 @@ func (a *Authenticator) verifyToken(ctx context.Context, bearer string) (api.Pri
 	return principal, nil
 }
 
-// look verifies a token by the database, and only while that cannot be read by what the site remembers.
-func (a *Authenticator) look(ctx context.Context, hash Hash) (api.Principal, error) {
-	remembered, forgotten := a.recall(ctx, hash)
-	row, err := a.readCredential(ctx, hash, a.patience(remembered))
+// verified returns the principal of a credential by the hash of its text: as it was found lately, or as look finds it,
+// with how long that may be trusted.
+func (a *Authenticator) verified(ctx context.Context, hash Hash, look func(ctx context.Context) (api.Principal, time.Duration, error)) (api.Principal, time.Time, error) {
+	now := a.now()
+	principal, ok := a.cache.get(hash, now)
+	if !ok {
+		// One look-up for all requests that come with the same credential meanwhile; the first one going away must not
+		// fail the others.
+		shared, err, _ := a.flight.Do(string(hash[:]), func() (any, error) {
+			generation := a.cache.generation()
+			found, lasts, err := look(context.WithoutCancel(ctx))
+			if err == nil {
+				a.cache.put(&verified{hash: hash, principal: found, until: a.now().Add(lasts)}, generation)
+			}
+			return found, err
+		})
+		if err != nil {
+			return api.Principal{}, now, err
+		}
+		principal = shared.(api.Principal)
+	}
+	if !principal.Expires.IsZero() && !now.Before(principal.Expires) {
+		return api.Principal{}, now, problem.Unauthorized.New("the credential has expired")
+	}
+	return principal, now, nil
+}
+
+// readToken reads what an API token entitles to. One that is not valid is problem.Unauthorized.
+func readToken(ctx context.Context, q *db.Queries, hash Hash) (entitlement, error) {
+	row, err := q.GetCredential(ctx, hash.String())
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		a.refuse(ctx, hash)
-		return api.Principal{}, problem.Unauthorized.New("the API token is unknown")
+		return entitlement{}, problem.Unauthorized.New("the API token is unknown")
+	case err != nil:
+		return entitlement{}, err
+	case subtle.ConstantTimeCompare([]byte(row.TokenHash), []byte(hash.String())) != 1:
+		return entitlement{}, problem.Unauthorized.New("the API token is unknown")
+	case !row.TokenActive:
+		return entitlement{}, problem.Unauthorized.New("the API token has been revoked")
+	case !row.UserActive:
+		return entitlement{}, problem.Unauthorized.New("the user of the API token is not active")
+	}
+	return entitlement{
+		TokenID: row.TokenID, UserID: row.UserID, Username: row.Username, Roles: row.Roles, Service: row.IsService,
+		Permissions: row.Permissions, Scopes: row.Scopes, Expires: row.ExpiresAt,
+	}, nil
+}
+
+// readUser reads the rights of a user. One that is not there or not active is problem.Unauthorized.
+func readUser(ctx context.Context, q *db.Queries, username string) (entitlement, error) {
+	row, err := q.GetUserRights(ctx, username)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return entitlement{}, problem.Unauthorized.New("the user is unknown at this site")
+	case err != nil:
+		return entitlement{}, err
+	case !row.UserActive:
+		return entitlement{}, problem.Unauthorized.New("the user is not active")
+	}
+	return entitlement{UserID: row.UserID, Username: row.Username, Roles: row.Roles, Service: row.IsService, Permissions: row.Permissions}, nil
+}
+
+// user returns the rights of a user, by the database or, while that cannot be read, by what the site remembers, and how
+// long they may be trusted.
+func (a *Authenticator) user(ctx context.Context, username string) (entitlement, time.Duration, error) {
+	return a.entitled(ctx, "user:"+username, func(ctx context.Context, q *db.Queries) (entitlement, error) { return readUser(ctx, q, username) })
+}
+
+// entitled returns what read finds in the database, and only while that cannot be read what the site remembers under a
+// key.
+func (a *Authenticator) entitled(ctx context.Context, key string, read func(ctx context.Context, q *db.Queries) (entitlement, error)) (entitlement, time.Duration, error) {
+	remembered, forgotten := a.recall(ctx, key)
+	entry, err := a.ask(ctx, a.patience(remembered), read)
+	switch {
+	case errors.Is(err, problem.Unauthorized):
+		a.refuse(ctx, key)
+		return entitlement{}, 0, err
 	case err != nil && remembered != nil:
-		principal := remembered.principal()
-		a.cache.put(&verified{hash: hash, principal: principal, until: a.now().Add(cacheRememberedFor)})
-		return principal, nil
+		return *remembered, cacheRememberedFor, nil
 	case err != nil:
 		if !errors.Is(err, errPaused) {
 			a.logger.WarnContext(ctx, "a credential cannot be checked", "error", errors.Join(err, forgotten))
 		}
-		return api.Principal{}, problem.CredentialsUnavailable.New("the credential cannot be checked at this moment")
-	case subtle.ConstantTimeCompare([]byte(row.TokenHash), []byte(hash.String())) != 1:
-		return api.Principal{}, problem.Unauthorized.New("the API token is unknown")
-	case !row.TokenActive:
-		a.refuse(ctx, hash)
-		return api.Principal{}, problem.Unauthorized.New("the API token has been revoked")
-	case !row.UserActive:
-		a.refuse(ctx, hash)
-		return api.Principal{}, problem.Unauthorized.New("the user of the API token is not active")
+		return entitlement{}, 0, problem.CredentialsUnavailable.New("the credential cannot be checked at this moment")
 	}
-	entry := entitlement{
-		TokenID: row.TokenID, UserID: row.UserID, Username: row.Username, Roles: row.Roles, Service: row.IsService,
-		Permissions: row.Permissions, Scopes: row.Scopes, Expires: row.ExpiresAt,
-	}
-	principal := entry.principal()
-	a.cache.put(&verified{hash: hash, principal: principal, until: a.now().Add(cacheFor)})
-	a.remember(ctx, hash, entry)
-	return principal, nil
+	a.remember(ctx, key, entry)
+	return entry, cacheFor, nil
 }
 
 // patience is how long the database may take to say what a token is worth.
@@ -210,39 +274,39 @@ func (a *Authenticator) patience(remembered *entitlement) time.Duration {
 	return lookupTimeout
 }
 
-// readCredential asks the database, unless it has just failed to answer.
-func (a *Authenticator) readCredential(ctx context.Context, hash Hash, timeout time.Duration) (db.GetCredentialRow, error) {
+// ask reads from the database, unless it has just failed to answer.
+func (a *Authenticator) ask(ctx context.Context, timeout time.Duration, read func(ctx context.Context, q *db.Queries) (entitlement, error)) (entitlement, error) {
 	now := a.now()
 	a.mu.Lock()
 	paused := now.Before(a.pauseUntil)
 	a.mu.Unlock()
 	if paused {
-		return db.GetCredentialRow{}, errPaused
+		return entitlement{}, errPaused
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	row, err := db.New(a.db).GetCredential(ctx, hash.String())
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+	entry, err := read(ctx, db.New(a.db))
+	if err != nil && !errors.Is(err, problem.Unauthorized) {
 		if a.credentials != nil {
 			a.mu.Lock()
 			a.pauseUntil = now.Add(pauseAfterFailure)
 			a.mu.Unlock()
 		}
-		return db.GetCredentialRow{}, fmt.Errorf("looking up a credential: %w", err)
+		return entitlement{}, fmt.Errorf("looking up a credential: %w", err)
 	}
-	return row, err
+	return entry, err
 }
 
 var errPaused = errors.New("the database did not answer a moment ago")
 
 // recall returns what the site remembers of a token, and nil when that is nothing.
-func (a *Authenticator) recall(ctx context.Context, hash Hash) (*entitlement, error) {
+func (a *Authenticator) recall(ctx context.Context, key string) (*entitlement, error) {
 	if a.credentials == nil {
 		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	value, err := a.credentials.Credential(ctx, hash.String())
+	value, err := a.credentials.Credential(ctx, key)
 	if err != nil {
 		return nil, fmt.Errorf("reading a remembered credential: %w", err)
 	}
@@ -257,7 +321,7 @@ func (a *Authenticator) recall(ctx context.Context, hash Hash) (*entitlement, er
 }
 
 // remember stores what the database said for the time it cannot be read. The request goes on whether that works or not.
-func (a *Authenticator) remember(ctx context.Context, hash Hash, entry entitlement) {
+func (a *Authenticator) remember(ctx context.Context, key string, entry entitlement) {
 	if a.credentials == nil {
 		return
 	}
@@ -268,14 +332,14 @@ func (a *Authenticator) remember(ctx context.Context, hash Hash, entry entitleme
 	}
 	now := a.now()
 	a.mu.Lock()
-	last, known := a.remembered[hash]
+	last, known := a.remembered[key]
 	a.mu.Unlock()
 	if known && last.value == string(value) && now.Sub(last.at) < rememberAgainAfter {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	if err := a.credentials.KeepCredential(ctx, hash.String(), value, rememberFor); err != nil {
+	if err := a.credentials.KeepCredential(ctx, key, value, rememberFor); err != nil {
 		a.logger.WarnContext(ctx, "a verified credential is not remembered", "error", err)
 		return
 	}
@@ -284,26 +348,26 @@ func (a *Authenticator) remember(ctx context.Context, hash Hash, entry entitleme
 	if len(a.remembered) >= cacheSize {
 		clear(a.remembered)
 	}
-	a.remembered[hash] = rememberedState{at: now, value: string(value)}
+	a.remembered[key] = rememberedState{at: now, value: string(value)}
 }
 
 // refuse makes sure that a token the database no longer accepts is not accepted later from memory.
-func (a *Authenticator) refuse(ctx context.Context, hash Hash) {
-	if err := a.forgetRemembered(ctx, hash); err != nil {
+func (a *Authenticator) refuse(ctx context.Context, key string) {
+	if err := a.forgetRemembered(ctx, key); err != nil {
 		a.logger.WarnContext(ctx, "a refused credential may still be remembered", "error", err)
 	}
 }
 
-func (a *Authenticator) forgetRemembered(ctx context.Context, hash Hash) error {
+func (a *Authenticator) forgetRemembered(ctx context.Context, key string) error {
 	a.mu.Lock()
-	delete(a.remembered, hash)
+	delete(a.remembered, key)
 	a.mu.Unlock()
 	if a.credentials == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	if err := a.credentials.DropCredential(ctx, hash.String()); err != nil {
+	if err := a.credentials.DropCredential(ctx, key); err != nil {
 		return fmt.Errorf("forgetting a credential: %w", err)
 	}
 	return nil

@@ -17,6 +17,7 @@ type cache struct {
 	mu      sync.Mutex
 	entries map[Hash]*list.Element // of *verified
 	recent  *list.List             // front = most recently used
+	drops   uint64                 // how often something was dropped
 }
 
 // verified is one credential that was found valid. It is never changed after it was put into the cache.
@@ -52,9 +53,20 @@ func (c *cache) get(hash Hash, now time.Time) (api.Principal, bool) {
 	return entry.principal, true
 }
 
-func (c *cache) put(entry *verified) {
+// generation is to be taken before a credential is looked up, and handed to put with what was found.
+func (c *cache) generation() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.drops
+}
+
+// put keeps what was found, unless something was dropped since: what was read before a revocation must not outlive it.
+func (c *cache) put(entry *verified, generation uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if generation != c.drops {
+		return
+	}
 	if element, ok := c.entries[entry.hash]; ok {
 		element.Value = entry
 		c.recent.MoveToFront(element)
@@ -68,11 +80,15 @@ func (c *cache) put(entry *verified) {
 	c.entries[entry.hash] = c.recent.PushFront(entry)
 }
 
-func (c *cache) drop(hash Hash) {
+// drop takes out what a condition holds for, and what is being looked up meanwhile is not put in.
+func (c *cache) drop(which func(*verified) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if element, ok := c.entries[hash]; ok {
-		c.recent.Remove(element)
-		delete(c.entries, hash)
+	c.drops++
+	for hash, element := range c.entries {
+		if which(element.Value.(*verified)) {
+			c.recent.Remove(element)
+			delete(c.entries, hash)
+		}
 	}
 }

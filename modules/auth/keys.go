@@ -30,7 +30,8 @@ var ErrNoSigningKey = errors.New("there is no signing key")
 // SigningKey is one key pair of a site. Its id begins with the site's name and goes on with the time it was made, so
 // the newest is the last by name.
 type SigningKey struct {
-	ID      string // the JWT header kid
+	ID      string    // the JWT header kid
+	Made    time.Time // as its id says
 	Private ed25519.PrivateKey
 }
 
@@ -62,7 +63,8 @@ func NewSigningKey(dir, site string, now time.Time) (SigningKey, error) {
 	if _, err := rand.Read(unique[:]); err != nil {
 		return SigningKey{}, fmt.Errorf("naming a signing key: %w", err)
 	}
-	key := SigningKey{ID: site + "-" + now.UTC().Format(keyTimeForm) + "-" + hex.EncodeToString(unique[:]), Private: private}
+	made := now.UTC().Truncate(time.Microsecond)
+	key := SigningKey{ID: site + "-" + made.Format(keyTimeForm) + "-" + hex.EncodeToString(unique[:]), Made: made, Private: private}
 	der, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
 		return SigningKey{}, fmt.Errorf("encoding a signing key: %w", err)
@@ -79,17 +81,38 @@ func NewSigningKey(dir, site string, now time.Time) (SigningKey, error) {
 // NewestSigningKey reads the key that a site signs with, the newest one in dir; ErrNoSigningKey when there is none. A
 // key that others than its owner may read is refused.
 func NewestSigningKey(dir, site string) (SigningKey, error) {
-	if !siteName.MatchString(site) {
-		return SigningKey{}, fmt.Errorf("%q is no short name of a site: lower-case letters and digits", site)
-	}
-	names, err := filepath.Glob(filepath.Join(dir, site+"-*"+keyFileSuffix))
+	keys, err := SigningKeys(dir, site)
 	if err != nil {
-		return SigningKey{}, fmt.Errorf("listing the signing keys of %s: %w", site, err)
+		return SigningKey{}, err
 	}
-	if len(names) == 0 {
-		return SigningKey{}, fmt.Errorf("%s of %s: %w", dir, site, ErrNoSigningKey)
+	return keys[len(keys)-1], nil
+}
+
+// SigningKeys reads all keys of a site in dir, the oldest first; ErrNoSigningKey when there is none. One that others than
+// its owner may read makes it refuse them all: whoever read it can sign as the site.
+func SigningKeys(dir, site string) ([]SigningKey, error) {
+	if !siteName.MatchString(site) {
+		return nil, fmt.Errorf("%q is no short name of a site: lower-case letters and digits", site)
 	}
-	file := names[len(names)-1] // Glob sorts
+	files, err := filepath.Glob(filepath.Join(dir, site+"-*"+keyFileSuffix))
+	if err != nil {
+		return nil, fmt.Errorf("listing the signing keys of %s: %w", site, err)
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("%s of %s: %w", dir, site, ErrNoSigningKey)
+	}
+	keys := make([]SigningKey, 0, len(files))
+	for _, file := range files { // Glob sorts
+		key, err := readSigningKey(file, site)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+func readSigningKey(file, site string) (SigningKey, error) {
 	info, err := os.Stat(file)
 	if err != nil {
 		return SigningKey{}, fmt.Errorf("reading a signing key: %w", err)
@@ -113,7 +136,13 @@ func NewestSigningKey(dir, site string) (SigningKey, error) {
 	if !ok {
 		return SigningKey{}, fmt.Errorf("the signing key %s is not an Ed25519 key", file)
 	}
-	return SigningKey{ID: strings.TrimSuffix(filepath.Base(file), keyFileSuffix), Private: private}, nil
+	id := strings.TrimSuffix(filepath.Base(file), keyFileSuffix)
+	made, _, _ := strings.Cut(strings.TrimPrefix(id, site+"-"), "-")
+	at, err := time.Parse(keyTimeForm, made)
+	if err != nil {
+		return SigningKey{}, fmt.Errorf("the name of the signing key %s does not say when it was made", file)
+	}
+	return SigningKey{ID: id, Made: at, Private: private}, nil
 }
 
 // writeNew stores a file that must not exist yet, whole or not at all.

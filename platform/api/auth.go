@@ -19,6 +19,7 @@ type Principal struct {
 	Permissions map[string]bool // effective ones: those of the roles, narrowed by the scopes
 	Kind        string          // api_token or jwt
 	TokenID     int64           // of an API token
+	SessionID   string          // of a JWT
 	Expires     time.Time       // zero: never
 	Service     bool            // a service account
 }

@@ -11,6 +11,28 @@ FROM api_token t
 JOIN app_user u ON u.id = t.user_id
 WHERE t.token_hash = @token_hash::text;
 
+-- GetUserRights returns a user with the names of the roles and permissions.
+-- name: GetUserRights :one
+SELECT u.id AS user_id, u.username, u.is_active AS user_active, u.is_service,
+    ARRAY(SELECT r.name FROM user_role ur JOIN role r ON r.id = ur.role_id WHERE ur.user_id = u.id ORDER BY r.name)::text[] AS roles,
+    ARRAY(SELECT DISTINCT p.name FROM user_role ur JOIN role_permission rp ON rp.role_id = ur.role_id JOIN permission p ON p.id = rp.permission_id
+          WHERE ur.user_id = u.id ORDER BY p.name)::text[] AS permissions
+FROM app_user u
+WHERE u.username = @username;
+
+-- GetSession returns a session with its user's name, whatever has become of it.
+-- name: GetSession :one
+SELECT s.id, s.user_id, u.username, s.refresh_hash, s.previous_hash, s.created_at, s.updated_at, s.expires_at, s.revoked_at, s.user_agent
+FROM session s
+JOIN app_user u ON u.id = s.user_id
+WHERE s.id = @id;
+
+-- ListSigningKeys returns the public keys of all sites that are not retired yet.
+-- name: ListSigningKeys :many
+SELECT kid, site, public_key FROM signing_key
+WHERE retired_at IS NULL OR retired_at > @now::timestamptz
+ORDER BY site, created_at, kid;
+
 -- GetUser returns one user by name.
 -- name: GetUser :one
 SELECT * FROM app_user WHERE username = @username;

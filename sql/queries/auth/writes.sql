@@ -39,14 +39,38 @@ FROM (
 ) u
 WHERE t.id = u.id;
 
--- AddSigningKey publishes the public part of a site's key, and its predecessors of the same site are retired: they still verify what they signed.
+-- AddSigningKey publishes the public part of a site's key. Its predecessors of the same site are retired at a later time: until then they verify what they signed.
 -- @sqlc-vet-disable writes-must-change
 -- The first key of a site has no predecessor.
 -- name: AddSigningKey :exec
 WITH retired AS (
-    UPDATE signing_key SET retired_at = @created_at, updated_at = @created_at
+    UPDATE signing_key SET retired_at = @retired_at::timestamptz, updated_at = @created_at
     WHERE site = @site AND kid <> @kid AND retired_at IS NULL
 )
 INSERT INTO signing_key (kid, site, public_key, created_at, updated_at)
 VALUES (@kid, @site, @public_key, @created_at, @created_at)
 ON CONFLICT (kid) DO NOTHING;
+
+-- BeginSession stores a session that a login has begun; of its refresh token only the hash.
+-- name: BeginSession :exec
+INSERT INTO session (id, user_id, site, refresh_hash, created_at, updated_at, expires_at, user_agent)
+VALUES (@id, @user_id, @site, @refresh_hash, @created_at, @created_at, @expires_at, @user_agent);
+
+-- RenewSession puts the next refresh token in the place of the one that was presented. No row means that it was another one, or that the session has ended.
+-- @sqlc-vet-disable writes-must-change
+-- The count of rows tells the caller, who finds out which of both it was.
+-- name: RenewSession :execrows
+UPDATE session SET previous_hash = refresh_hash, refresh_hash = @next_hash, updated_at = @now::timestamptz
+WHERE id = @id AND refresh_hash = @presented_hash AND revoked_at IS NULL AND expires_at > @now::timestamptz;
+
+-- EndSession ends a session for good; one that has ended already stays as it is.
+-- @sqlc-vet-disable writes-must-change
+-- Ending it twice is no mistake.
+-- name: EndSession :exec
+UPDATE session SET revoked_at = @now::timestamptz, updated_at = @now::timestamptz WHERE id = @id AND revoked_at IS NULL;
+
+-- EndSessions ends all sessions of a user.
+-- @sqlc-vet-disable writes-must-change
+-- A user without a session is no mistake.
+-- name: EndSessions :exec
+UPDATE session SET revoked_at = @now::timestamptz, updated_at = @now::timestamptz WHERE user_id = @user_id AND revoked_at IS NULL;

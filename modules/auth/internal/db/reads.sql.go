@@ -8,6 +8,8 @@ package db
 import (
 	"context"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 const getActiveToken = `-- name: GetActiveToken :one
@@ -81,6 +83,45 @@ func (q *Queries) GetCredential(ctx context.Context, tokenHash string) (GetCrede
 	return i, err
 }
 
+const getSession = `-- name: GetSession :one
+SELECT s.id, s.user_id, u.username, s.refresh_hash, s.previous_hash, s.created_at, s.updated_at, s.expires_at, s.revoked_at, s.user_agent
+FROM session s
+JOIN app_user u ON u.id = s.user_id
+WHERE s.id = $1
+`
+
+type GetSessionRow struct {
+	ID           uuid.UUID  `json:"id"`
+	UserID       int64      `json:"user_id"`
+	Username     string     `json:"username"`
+	RefreshHash  string     `json:"refresh_hash"`
+	PreviousHash *string    `json:"previous_hash"`
+	CreatedAt    time.Time  `json:"created_at"`
+	UpdatedAt    time.Time  `json:"updated_at"`
+	ExpiresAt    time.Time  `json:"expires_at"`
+	RevokedAt    *time.Time `json:"revoked_at"`
+	UserAgent    string     `json:"user_agent"`
+}
+
+// GetSession returns a session with its user's name, whatever has become of it.
+func (q *Queries) GetSession(ctx context.Context, id uuid.UUID) (GetSessionRow, error) {
+	row := q.db.QueryRow(ctx, getSession, id)
+	var i GetSessionRow
+	err := row.Scan(
+		&i.ID,
+		&i.UserID,
+		&i.Username,
+		&i.RefreshHash,
+		&i.PreviousHash,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.ExpiresAt,
+		&i.RevokedAt,
+		&i.UserAgent,
+	)
+	return i, err
+}
+
 const getUser = `-- name: GetUser :one
 SELECT id, username, github_id, email, full_name, avatar_url, is_active, is_service, last_login_at, version, created_at, updated_at FROM app_user WHERE username = $1
 `
@@ -102,6 +143,39 @@ func (q *Queries) GetUser(ctx context.Context, username string) (AppUser, error)
 		&i.Version,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+	)
+	return i, err
+}
+
+const getUserRights = `-- name: GetUserRights :one
+SELECT u.id AS user_id, u.username, u.is_active AS user_active, u.is_service,
+    ARRAY(SELECT r.name FROM user_role ur JOIN role r ON r.id = ur.role_id WHERE ur.user_id = u.id ORDER BY r.name)::text[] AS roles,
+    ARRAY(SELECT DISTINCT p.name FROM user_role ur JOIN role_permission rp ON rp.role_id = ur.role_id JOIN permission p ON p.id = rp.permission_id
+          WHERE ur.user_id = u.id ORDER BY p.name)::text[] AS permissions
+FROM app_user u
+WHERE u.username = $1
+`
+
+type GetUserRightsRow struct {
+	UserID      int64    `json:"user_id"`
+	Username    string   `json:"username"`
+	UserActive  bool     `json:"user_active"`
+	IsService   bool     `json:"is_service"`
+	Roles       []string `json:"roles"`
+	Permissions []string `json:"permissions"`
+}
+
+// GetUserRights returns a user with the names of the roles and permissions.
+func (q *Queries) GetUserRights(ctx context.Context, username string) (GetUserRightsRow, error) {
+	row := q.db.QueryRow(ctx, getUserRights, username)
+	var i GetUserRightsRow
+	err := row.Scan(
+		&i.UserID,
+		&i.Username,
+		&i.UserActive,
+		&i.IsService,
+		&i.Roles,
+		&i.Permissions,
 	)
 	return i, err
 }
@@ -184,6 +258,39 @@ func (q *Queries) ListRolePermissions(ctx context.Context) ([]ListRolePermission
 	for rows.Next() {
 		var i ListRolePermissionsRow
 		if err := rows.Scan(&i.Role, &i.Permission); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listSigningKeys = `-- name: ListSigningKeys :many
+SELECT kid, site, public_key FROM signing_key
+WHERE retired_at IS NULL OR retired_at > $1::timestamptz
+ORDER BY site, created_at, kid
+`
+
+type ListSigningKeysRow struct {
+	Kid       string `json:"kid"`
+	Site      string `json:"site"`
+	PublicKey string `json:"public_key"`
+}
+
+// ListSigningKeys returns the public keys of all sites that are not retired yet.
+func (q *Queries) ListSigningKeys(ctx context.Context, now time.Time) ([]ListSigningKeysRow, error) {
+	rows, err := q.db.Query(ctx, listSigningKeys, now)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListSigningKeysRow{}
+	for rows.Next() {
+		var i ListSigningKeysRow
+		if err := rows.Scan(&i.Kid, &i.Site, &i.PublicKey); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

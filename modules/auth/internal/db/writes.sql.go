@@ -8,11 +8,13 @@ package db
 import (
 	"context"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 const addSigningKey = `-- name: AddSigningKey :exec
 WITH retired AS (
-    UPDATE signing_key SET retired_at = $4, updated_at = $4
+    UPDATE signing_key SET retired_at = $5::timestamptz, updated_at = $4
     WHERE site = $2 AND kid <> $1 AND retired_at IS NULL
 )
 INSERT INTO signing_key (kid, site, public_key, created_at, updated_at)
@@ -25,9 +27,10 @@ type AddSigningKeyParams struct {
 	Site      string    `json:"site"`
 	PublicKey string    `json:"public_key"`
 	CreatedAt time.Time `json:"created_at"`
+	RetiredAt time.Time `json:"retired_at"`
 }
 
-// AddSigningKey publishes the public part of a site's key, and its predecessors of the same site are retired: they still verify what they signed.
+// AddSigningKey publishes the public part of a site's key. Its predecessors of the same site are retired at a later time: until then they verify what they signed.
 // @sqlc-vet-disable writes-must-change
 // The first key of a site has no predecessor.
 func (q *Queries) AddSigningKey(ctx context.Context, arg AddSigningKeyParams) error {
@@ -36,6 +39,36 @@ func (q *Queries) AddSigningKey(ctx context.Context, arg AddSigningKeyParams) er
 		arg.Site,
 		arg.PublicKey,
 		arg.CreatedAt,
+		arg.RetiredAt,
+	)
+	return err
+}
+
+const beginSession = `-- name: BeginSession :exec
+INSERT INTO session (id, user_id, site, refresh_hash, created_at, updated_at, expires_at, user_agent)
+VALUES ($1, $2, $3, $4, $5, $5, $6, $7)
+`
+
+type BeginSessionParams struct {
+	ID          uuid.UUID `json:"id"`
+	UserID      int64     `json:"user_id"`
+	Site        string    `json:"site"`
+	RefreshHash string    `json:"refresh_hash"`
+	CreatedAt   time.Time `json:"created_at"`
+	ExpiresAt   time.Time `json:"expires_at"`
+	UserAgent   string    `json:"user_agent"`
+}
+
+// BeginSession stores a session that a login has begun; of its refresh token only the hash.
+func (q *Queries) BeginSession(ctx context.Context, arg BeginSessionParams) error {
+	_, err := q.db.Exec(ctx, beginSession,
+		arg.ID,
+		arg.UserID,
+		arg.Site,
+		arg.RefreshHash,
+		arg.CreatedAt,
+		arg.ExpiresAt,
+		arg.UserAgent,
 	)
 	return err
 }
@@ -130,6 +163,40 @@ func (q *Queries) CreateUser(ctx context.Context, arg CreateUserParams) (int64, 
 	return result.RowsAffected(), nil
 }
 
+const endSession = `-- name: EndSession :exec
+UPDATE session SET revoked_at = $1::timestamptz, updated_at = $1::timestamptz WHERE id = $2 AND revoked_at IS NULL
+`
+
+type EndSessionParams struct {
+	Now time.Time `json:"now"`
+	ID  uuid.UUID `json:"id"`
+}
+
+// EndSession ends a session for good; one that has ended already stays as it is.
+// @sqlc-vet-disable writes-must-change
+// Ending it twice is no mistake.
+func (q *Queries) EndSession(ctx context.Context, arg EndSessionParams) error {
+	_, err := q.db.Exec(ctx, endSession, arg.Now, arg.ID)
+	return err
+}
+
+const endSessions = `-- name: EndSessions :exec
+UPDATE session SET revoked_at = $1::timestamptz, updated_at = $1::timestamptz WHERE user_id = $2 AND revoked_at IS NULL
+`
+
+type EndSessionsParams struct {
+	Now    time.Time `json:"now"`
+	UserID int64     `json:"user_id"`
+}
+
+// EndSessions ends all sessions of a user.
+// @sqlc-vet-disable writes-must-change
+// A user without a session is no mistake.
+func (q *Queries) EndSessions(ctx context.Context, arg EndSessionsParams) error {
+	_, err := q.db.Exec(ctx, endSessions, arg.Now, arg.UserID)
+	return err
+}
+
 const grantRole = `-- name: GrantRole :execrows
 INSERT INTO user_role (user_id, role_id, granted_at, created_at)
 SELECT u.id, r.id, $1, $1
@@ -147,6 +214,34 @@ type GrantRoleParams struct {
 // GrantRole gives a user a role by name; granting it again changes nothing. No row means that one of the two does not exist, or the grant does.
 func (q *Queries) GrantRole(ctx context.Context, arg GrantRoleParams) (int64, error) {
 	result, err := q.db.Exec(ctx, grantRole, arg.GrantedAt, arg.Username, arg.Role)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const renewSession = `-- name: RenewSession :execrows
+UPDATE session SET previous_hash = refresh_hash, refresh_hash = $1, updated_at = $2::timestamptz
+WHERE id = $3 AND refresh_hash = $4 AND revoked_at IS NULL AND expires_at > $2::timestamptz
+`
+
+type RenewSessionParams struct {
+	NextHash      string    `json:"next_hash"`
+	Now           time.Time `json:"now"`
+	ID            uuid.UUID `json:"id"`
+	PresentedHash string    `json:"presented_hash"`
+}
+
+// RenewSession puts the next refresh token in the place of the one that was presented. No row means that it was another one, or that the session has ended.
+// @sqlc-vet-disable writes-must-change
+// The count of rows tells the caller, who finds out which of both it was.
+func (q *Queries) RenewSession(ctx context.Context, arg RenewSessionParams) (int64, error) {
+	result, err := q.db.Exec(ctx, renewSession,
+		arg.NextHash,
+		arg.Now,
+		arg.ID,
+		arg.PresentedHash,
+	)
 	if err != nil {
 		return 0, err
 	}

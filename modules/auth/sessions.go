@@ -1,0 +1,203 @@
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/opsdb/opsdb/modules/auth/internal/db"
+	"github.com/opsdb/opsdb/platform/pending"
+)
+
+const (
+	// sessionLife is how long a session lasts after its login, however often it is refreshed: at a cut-off site the longest
+	// time that a login goes on without main.
+	sessionLife = 7 * 24 * time.Hour
+	// codeLife is how long a login's one-time code is good for.
+	codeLife = time.Minute
+	// repeatGrace is how long after a refresh the refresh token before is still answered, with an access token and without
+	// another refresh token: two tabs of a browser refresh at the same time, and only one answer sets the cookie last.
+	repeatGrace = 10 * time.Second
+)
+
+// Session is one login of a user at one site.
+type Session = pending.Login
+
+// Turn is what became of a refresh token that was presented.
+type Turn = pending.LoginTurn
+
+// Sessions is where a site keeps its sessions: SessionTable at main, pending.Store at a secondary site, where they go on
+// with the link cut. Both keep only hashes of refresh tokens.
+type Sessions interface {
+	// BeginSession stores a new session with the hash of what renews it first.
+	BeginSession(ctx context.Context, session Session, hash string) error
+	// Session returns a session that has neither been ended nor expired, and nil when there is none.
+	Session(ctx context.Context, id string) (*Session, error)
+	// RenewSession puts the hash next in the place of the presented one, once. The one before, presented again, ends the
+	// session, unless it was replaced less than grace ago.
+	RenewSession(ctx context.Context, id, presented, next string, grace time.Duration) (Turn, error)
+	// EndSession ends a session for good, and EndSessions all those of a user at the site.
+	EndSession(ctx context.Context, id string) error
+	EndSessions(ctx context.Context, userID int64) error
+}
+
+// secret is a refresh token or a one-time code: the session's id and 32 random bytes. The id finds the session, and the
+// hash of the whole is all that is stored.
+type secret struct {
+	sessionID string
+	text      string
+}
+
+func newSecret(id uuid.UUID) (secret, error) {
+	content := make([]byte, len(id)+32)
+	copy(content, id[:])
+	if _, err := rand.Read(content[len(id):]); err != nil {
+		return secret{}, fmt.Errorf("reading random bytes for a session: %w", err)
+	}
+	return secret{id.String(), base64.RawURLEncoding.EncodeToString(content)}, nil
+}
+
+// parseSecret checks the form of a refresh token or code.
+func parseSecret(text string) (secret, bool) {
+	content, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if err != nil || len(content) != len(uuid.UUID{})+32 {
+		return secret{}, false
+	}
+	id, err := uuid.FromBytes(content[:len(uuid.UUID{})])
+	if err != nil {
+		return secret{}, false
+	}
+	return secret{id.String(), text}, true
+}
+
+// refreshHash is what is stored of a refresh token.
+func (s secret) refreshHash() string { return hashOf("refresh", s.text) }
+
+// codeHash is what is stored of a one-time code together with the challenge of who may exchange it, "" for none: with
+// another verifier, or with none, it is another code.
+func (s secret) codeHash(challenge string) string { return hashOf("code", s.text, challenge) }
+
+// hashOf tells the parts and their purpose apart by a character that none of them has.
+func hashOf(purpose string, parts ...string) string {
+	h := sha256.New()
+	h.Write([]byte(purpose)) //nolint:errcheck // a hash never fails
+	for _, part := range parts {
+		h.Write([]byte{' '})  //nolint:errcheck // a hash never fails
+		h.Write([]byte(part)) //nolint:errcheck // a hash never fails
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// SessionTable is the Sessions of the main site: rows of the table session, without a ledger row for each refresh.
+type SessionTable struct {
+	site string
+	db   DBTX
+	now  func() time.Time
+}
+
+// NewSessionTable returns the sessions of a site on the primary; now nil is time.Now.
+func NewSessionTable(site string, primary DBTX, now func() time.Time) *SessionTable {
+	if now == nil {
+		now = time.Now
+	}
+	return &SessionTable{site: site, db: primary, now: now}
+}
+
+// BeginSession implements Sessions.
+func (t *SessionTable) BeginSession(ctx context.Context, session Session, hash string) error {
+	id, err := uuid.Parse(session.ID)
+	if err != nil {
+		return fmt.Errorf("the session's id: %w", err)
+	}
+	err = db.New(t.db).BeginSession(ctx, db.BeginSessionParams{
+		ID: id, UserID: session.UserID, Site: t.site, RefreshHash: hash, CreatedAt: session.Created, ExpiresAt: session.Expires, UserAgent: session.UserAgent,
+	})
+	if err != nil {
+		return fmt.Errorf("storing a session: %w", err)
+	}
+	return nil
+}
+
+// Session implements Sessions.
+func (t *SessionTable) Session(ctx context.Context, id string) (*Session, error) {
+	row, err := t.row(ctx, id)
+	if err != nil || row == nil {
+		return nil, err
+	}
+	return &Session{
+		ID: id, UserID: row.UserID, Username: row.Username, Created: row.CreatedAt.UTC(), Expires: row.ExpiresAt.UTC(), UserAgent: row.UserAgent,
+	}, nil
+}
+
+// row returns the row of a session that goes on, and nil when there is none.
+func (t *SessionTable) row(ctx context.Context, id string) (*db.GetSessionRow, error) {
+	parsed, err := uuid.Parse(id)
+	if err != nil {
+		return nil, nil
+	}
+	row, err := db.New(t.db).GetSession(ctx, parsed)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading a session: %w", err)
+	}
+	if row.RevokedAt != nil || !t.now().Before(row.ExpiresAt) {
+		return nil, nil
+	}
+	return &row, nil
+}
+
+// RenewSession implements Sessions.
+func (t *SessionTable) RenewSession(ctx context.Context, id, presented, next string, grace time.Duration) (Turn, error) {
+	parsed, err := uuid.Parse(id)
+	if err != nil {
+		return pending.LoginRefused, nil
+	}
+	now := t.now().UTC().Truncate(time.Microsecond)
+	renewed, err := db.New(t.db).RenewSession(ctx, db.RenewSessionParams{ID: parsed, PresentedHash: presented, NextHash: next, Now: now})
+	if err != nil {
+		return pending.LoginRefused, fmt.Errorf("renewing a session: %w", err)
+	}
+	if renewed == 1 {
+		return pending.LoginRenewed, nil
+	}
+	row, err := t.row(ctx, id)
+	switch {
+	case err != nil:
+		return pending.LoginRefused, err
+	case row == nil || row.PreviousHash == nil || *row.PreviousHash != presented:
+		return pending.LoginRefused, nil
+	case now.Sub(row.UpdatedAt) < grace:
+		return pending.LoginRepeated, nil
+	}
+	return pending.LoginReused, t.EndSession(ctx, id)
+}
+
+// EndSession implements Sessions.
+func (t *SessionTable) EndSession(ctx context.Context, id string) error {
+	parsed, err := uuid.Parse(id)
+	if err != nil {
+		return nil
+	}
+	if err := db.New(t.db).EndSession(ctx, db.EndSessionParams{ID: parsed, Now: t.now().UTC()}); err != nil {
+		return fmt.Errorf("ending a session: %w", err)
+	}
+	return nil
+}
+
+// EndSessions implements Sessions.
+func (t *SessionTable) EndSessions(ctx context.Context, userID int64) error {
+	if err := db.New(t.db).EndSessions(ctx, db.EndSessionsParams{UserID: userID, Now: t.now().UTC()}); err != nil {
+		return fmt.Errorf("ending the sessions of a user: %w", err)
+	}
+	return nil
+}
