@@ -19,6 +19,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"sync"
 	"time"
@@ -81,7 +82,8 @@ type Router struct {
 	registry  *registry
 	problems  *problem.Catalog
 	logger    *slog.Logger
-	limiter   *limiter
+	limiter   *limiter // of requests, by credential or address
+	guesses   *limiter // of wrong secrets, by address
 	proxies   proxies
 	openPaths map[string]bool // "GET /health"
 	finish    sync.Once
@@ -120,7 +122,8 @@ func New(opts Options) (*Router, error) {
 		registry:  newRegistry(),
 		problems:  opts.Problems,
 		logger:    opts.Logger,
-		limiter:   newLimiter(opts.RateLimit),
+		limiter:   newLimiter(opts.RateLimit, max(1, int(math.Ceil(opts.RateLimit)))),
+		guesses:   newLimiter(guessesPerSecond, guessesAtOnce),
 		proxies:   trusted,
 		openPaths: map[string]bool{},
 	}
@@ -168,7 +171,7 @@ func (r *Router) Handle(pattern, permission string, h http.Handler) {
 	r.mux.HandleFunc(pattern, func(w http.ResponseWriter, req *http.Request) {
 		st := stateOf(req.Context())
 		st.op = &op
-		if p := r.admit(req, st); p != nil {
+		if p := r.admit(w, req, st); p != nil {
 			r.writeProblem(w, req, p)
 			return
 		}

@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -38,16 +40,33 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, bearer string) (Principal, error)
 }
 
+// ErrWrongSecret is what an Authenticator's error wraps when a credential is well-formed and nobody has it. A typing
+// error is none, its checksum tells; such a one is a guess, and guesses are counted.
+var ErrWrongSecret = errors.New("the credential is well-formed, and nobody has it")
+
+// How many wrong secrets an address may send: so many at once, and then one in a while.
+const (
+	guessesAtOnce    = 20
+	guessesPerSecond = 0.2
+)
+
+type guessesSpent struct{}
+
+// GuessesSpent tells an Authenticator that the request's address has sent too many wrong secrets: a credential that it
+// has never seen to be valid is not worth looking up, and refused with problem.TooManyRequests. One that it has seen is
+// let in as ever, so that nobody can lock out who shares an address with him.
+func GuessesSpent(ctx context.Context) bool { return ctx.Value(guessesSpent{}) != nil }
+
 // admit decides whether the request may call the operation in st, before anything
 // else about it is looked at: credential, permission, rate.
-func (r *Router) admit(req *http.Request, st *state) *problem.Problem {
+func (r *Router) admit(w http.ResponseWriter, req *http.Request, st *state) *problem.Problem {
 	if st.op.Permission == Open {
 		if req.Header.Get("Authorization") != "" {
 			if p, err := r.authenticate(req); err == nil {
 				st.principal = &p
 			}
 		}
-		return r.limit(req, st)
+		return r.limit(w, req, st)
 	}
 	principal, err := r.authenticate(req)
 	if err != nil {
@@ -61,7 +80,7 @@ func (r *Router) admit(req *http.Request, st *state) *problem.Problem {
 	if st.op.Permission != AnyUser && !principal.Can(st.op.Permission) {
 		return problem.Forbidden.New("the permission %s is needed", st.op.Permission)
 	}
-	return r.limit(req, st)
+	return r.limit(w, req, st)
 }
 
 func (r *Router) authenticate(req *http.Request) (Principal, error) {
@@ -77,18 +96,34 @@ func (r *Router) authenticate(req *http.Request) (Principal, error) {
 	if r.opts.Authenticator == nil {
 		return Principal{}, problem.Unauthorized.New("the credential is not valid")
 	}
-	return r.opts.Authenticator.Authenticate(req.Context(), token)
+	ctx := req.Context()
+	if !r.guesses.unused() && r.guesses.spent(r.proxies.client(req), time.Now()) {
+		ctx = context.WithValue(ctx, guessesSpent{}, true)
+	}
+	principal, err := r.opts.Authenticator.Authenticate(ctx, token)
+	if errors.Is(err, ErrWrongSecret) {
+		r.guesses.take(r.proxies.client(req), time.Now())
+	}
+	return principal, err
 }
 
-func (r *Router) limit(req *http.Request, st *state) *problem.Problem {
-	key := "address:" + r.proxies.client(req)
+// limit counts the request against its credential, or its address when it has none, and says so in the headers of
+// https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/ (draft 10).
+func (r *Router) limit(w http.ResponseWriter, req *http.Request, st *state) *problem.Problem {
+	if r.opts.RateLimit <= 0 {
+		return nil
+	}
+	policy, key := "address", "address:"+r.proxies.client(req)
 	if st.principal != nil {
 		if st.op.Critical && st.principal.Service {
 			return nil // an instrument's writes are never held up
 		}
-		key = st.principal.Actor()
+		policy, key = "credential", st.principal.Actor()
 	}
-	if wait := r.limiter.take(key, time.Now()); wait > 0 {
+	left, wait := r.limiter.take(key, time.Now())
+	w.Header().Set("RateLimit-Policy", fmt.Sprintf("%q;q=%d;w=%d", policy, r.limiter.burst, r.limiter.window))
+	w.Header().Set("RateLimit", fmt.Sprintf("%q;r=%d;t=%d", policy, left, r.limiter.window))
+	if wait > 0 {
 		p := problem.TooManyRequests.New("more than %g requests a second", r.opts.RateLimit)
 		p.RetryAfter = wait
 		return p

@@ -29,7 +29,7 @@ func (r *Router) enter(rt *route) func(huma.Context, func(huma.Context)) {
 		req, w := humago.Unwrap(ctx)
 		st := stateOf(req.Context())
 		st.op = rt.op
-		if p := r.admit(req, st); p != nil {
+		if p := r.admit(w, req, st); p != nil {
 			r.writeProblem(w, req, p)
 			return
 		}

@@ -114,7 +114,7 @@ func (r *Router) unmatched(w http.ResponseWriter, req *http.Request, st *state) 
 	}
 	if !open {
 		st.op = &Op{ID: "unmatched", Permission: AnyUser}
-		p := r.admit(req, st)
+		p := r.admit(w, req, st)
 		st.op = nil
 		if p != nil {
 			r.writeProblem(w, req, p)

@@ -17,9 +17,11 @@ import (
 // is forgotten, which gives their owners a full bucket again.
 const maxLimiters = 10_000
 
-// limiter holds one bucket a credential.
+// limiter holds one bucket a caller.
 type limiter struct {
 	perSecond float64
+	burst     int
+	window    int // seconds until an empty bucket is full again
 	mu        sync.Mutex
 	buckets   map[string]*bucket
 }
@@ -29,36 +31,56 @@ type bucket struct {
 	used  time.Time
 }
 
-func newLimiter(perSecond float64) *limiter {
-	return &limiter{perSecond: perSecond, buckets: map[string]*bucket{}}
+func newLimiter(perSecond float64, burst int) *limiter {
+	return &limiter{perSecond: perSecond, burst: burst, window: int(math.Ceil(float64(burst) / perSecond)), buckets: map[string]*bucket{}}
 }
 
-// take returns how long key has to wait before its next request; 0 admits it.
-func (l *limiter) take(key string, now time.Time) time.Duration {
-	if l.perSecond <= 0 {
-		return 0
-	}
+// of returns the bucket of a key.
+func (l *limiter) of(key string, now time.Time) *rate.Limiter {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	b := l.buckets[key]
 	if b == nil {
 		if len(l.buckets) >= maxLimiters {
 			l.forget(now)
 		}
-		b = &bucket{limit: rate.NewLimiter(rate.Limit(l.perSecond), max(1, int(math.Ceil(l.perSecond))))}
+		b = &bucket{limit: rate.NewLimiter(rate.Limit(l.perSecond), l.burst)}
 		l.buckets[key] = b
 	}
 	b.used = now
+	return b.limit
+}
+
+// spent tells whether the bucket of a key is empty. It makes none.
+func (l *limiter) spent(key string, now time.Time) bool {
+	l.mu.Lock()
+	b := l.buckets[key]
 	l.mu.Unlock()
-	if b.limit.AllowN(now, 1) {
-		return 0
+	return b != nil && b.limit.TokensAt(now) < 1
+}
+
+// unused tells whether nothing was ever taken, so that nothing can be spent.
+func (l *limiter) unused() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.buckets) == 0
+}
+
+// take takes one request out of the bucket of key. It returns how many are left, and
+// how long to wait when there was none.
+func (l *limiter) take(key string, now time.Time) (left int, wait time.Duration) {
+	b := l.of(key, now)
+	if !b.AllowN(now, 1) {
+		wait = max(time.Millisecond, time.Duration((1-b.TokensAt(now))/l.perSecond*float64(time.Second)))
 	}
-	return max(time.Millisecond, time.Duration(float64(time.Second)/l.perSecond))
+	return max(0, int(b.TokensAt(now))), wait
 }
 
 // forget drops buckets that have been idle long enough to be full again, or all.
 func (l *limiter) forget(now time.Time) {
+	full := time.Duration(l.window+1) * time.Second
 	for key, b := range l.buckets {
-		if now.Sub(b.used) > 2*time.Second {
+		if now.Sub(b.used) > full {
 			delete(l.buckets, key)
 		}
 	}
@@ -135,7 +157,7 @@ func (r *Router) cors(w http.ResponseWriter, req *http.Request) bool {
 	}
 	h.Set("Access-Control-Allow-Origin", origin)
 	h.Set("Access-Control-Allow-Credentials", "true")
-	h.Set("Access-Control-Expose-Headers", "ETag, Link, Retry-After, X-Request-Id, X-Site, X-Transaction-Id, X-Commit-LSN, X-Replay-LSN, X-Overlay, Idempotency-Replayed")
+	h.Set("Access-Control-Expose-Headers", "ETag, Link, Retry-After, X-Request-Id, X-Site, X-Transaction-Id, X-Commit-LSN, X-Replay-LSN, X-Overlay, Idempotency-Replayed, RateLimit, RateLimit-Policy")
 	if req.Method != http.MethodOptions || req.Header.Get("Access-Control-Request-Method") == "" {
 		return false
 	}

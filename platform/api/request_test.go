@@ -335,12 +335,58 @@ func TestRateLimitIsPerCredentialAndSparesInstruments(t *testing.T) {
 	if limited < 15 {
 		t.Errorf("%d of 20 are limited", limited)
 	}
+	if h := p.do("POST", "/lamps", `{}`, "Authorization", "Bearer service").Header(); h.Get("RateLimit") != "" {
+		t.Errorf("a write that is not limited says %q", h.Get("RateLimit"))
+	}
 	w := p.do("GET", "/lamps", "")
+	if got := [2]string{w.Header().Get("RateLimit-Policy"), w.Header().Get("RateLimit")}; got != [2]string{`"credential";q=2;w=1`, `"credential";r=0;t=1`} {
+		t.Errorf("the headers of the limit are %q", got)
+	}
+	open := p.do("GET", "/status", "", "Authorization", "")
+	if got := open.Header().Get("RateLimit"); got != `"address";r=1;t=1` {
+		t.Errorf("without a credential the limit is %q", got)
+	}
 	p.problem(w, 429, "too-many-requests")
 	if w.Header().Get("Retry-After") != "1" {
 		t.Errorf("Retry-After %q", w.Header().Get("Retry-After"))
 	}
 	if got := status("service", "GET", "/lamps"); got != 200 {
 		t.Errorf("another credential is %d", got)
+	}
+}
+
+// TestGuessesAreDampedByAddress: whoever sends many well-formed secrets that nobody has
+// is told to wait. Typing errors and missing credentials count for nothing, and who
+// shares the address and has a known credential notices nothing.
+func TestGuessesAreDampedByAddress(t *testing.T) {
+	p := newProbe(t)
+	status := func(credential string) int {
+		return p.do("GET", "/lamps", "", "Authorization", credential).Code
+	}
+	for range 100 {
+		for _, harmless := range []string{"", "Bearer", "Bearer mistyped", "Basic Zm9vOmJhcg=="} {
+			if got := status(harmless); got != 401 {
+				t.Fatalf("%q is %d", harmless, got)
+			}
+		}
+	}
+	if got := status("Bearer guess"); got != 401 {
+		t.Fatalf("the first guess is %d", got)
+	}
+	damped := 0
+	for range 100 {
+		if status("Bearer guess") == 429 {
+			damped++
+		}
+	}
+	if damped < 70 || damped > 85 {
+		t.Errorf("of 100 guesses %d are damped", damped)
+	}
+	if got := status("Bearer observer"); got != 200 {
+		t.Errorf("a known credential from the same address is %d", got)
+	}
+	p.problem(p.do("GET", "/lamps", "", "Authorization", "Bearer guess"), 429, "too-many-requests")
+	if got := status("Bearer mistyped"); got != 401 {
+		t.Errorf("a typing error is %d after all guesses are spent", got)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -23,7 +24,7 @@ import (
 // tokens is an Authenticator with one token for each kind of caller.
 type tokens struct{}
 
-func (tokens) Authenticate(_ context.Context, bearer string) (api.Principal, error) {
+func (tokens) Authenticate(ctx context.Context, bearer string) (api.Principal, error) {
 	observer := map[string]bool{"read:observations": true, "write:observations": true, "read:metrics": true}
 	switch bearer {
 	case "observer":
@@ -34,6 +35,11 @@ func (tokens) Authenticate(_ context.Context, bearer string) (api.Principal, err
 		return api.Principal{UserID: 3, Username: "eve", Permissions: map[string]bool{}}, nil
 	case "later":
 		return api.Principal{}, problem.CredentialsUnavailable.New("the replica cannot be read")
+	case "guess":
+		if api.GuessesSpent(ctx) {
+			return api.Principal{}, problem.TooManyRequests.New("too many guesses")
+		}
+		return api.Principal{}, fmt.Errorf("%w: %w", api.ErrWrongSecret, problem.Unauthorized.New("the token is not known"))
 	case "bug":
 		return api.Principal{}, errors.New("hunter2")
 	}

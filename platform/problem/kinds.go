@@ -42,7 +42,7 @@ var (
 	PreconditionRequired = &Kind{Code: "precondition-required", Status: http.StatusPreconditionRequired, Title: "If-Match is required",
 		Doc: "The operation changes a record that several workers compete for, so it needs `If-Match` with the `ETag` that was read."}
 	TooManyRequests = &Kind{Code: "too-many-requests", Status: http.StatusTooManyRequests, Title: "Too many requests", RetryAfter: time.Second,
-		Doc: "The credential has used up its rate (`RATE_LIMIT`). Wait for `Retry-After` seconds."}
+		Doc: "The credential has used up its rate (`RATE_LIMIT`; the headers `RateLimit-Policy` and `RateLimit` tell), or the address has sent too many well-formed credentials that nobody has. Wait for `Retry-After` seconds."}
 	HeaderTooLarge = &Kind{Code: "header-too-large", Status: http.StatusRequestHeaderFieldsTooLarge, Title: "The headers are too large",
 		Doc: "The request has too many headers, or too long ones."}
 	Internal = &Kind{Code: "internal", Status: http.StatusInternalServerError, Title: "Something went wrong here",
