@@ -160,6 +160,9 @@ func (a *Authenticator) verifyToken(ctx context.Context, bearer string) (api.Pri
 		return api.Principal{}, problem.Unauthorized.New("the API token is malformed: a character is wrong or missing")
 	}
 	principal, now, err := a.verified(ctx, hash, func(ctx context.Context) (api.Principal, time.Duration, error) {
+		if api.GuessesSpent(ctx) && !a.knows(ctx, hash) {
+			return api.Principal{}, 0, problem.TooManyRequests.New("too many credentials from this address were nobody's")
+		}
 		entry, lasts, err := a.entitled(ctx, hash.String(), func(ctx context.Context, q *db.Queries) (entitlement, error) { return readToken(ctx, q, hash) })
 		return entry.principal(), lasts, err
 	})
@@ -170,6 +173,15 @@ func (a *Authenticator) verifyToken(ctx context.Context, bearer string) (api.Pri
 		a.uses.Count(principal.TokenID, now)
 	}
 	return principal, nil
+}
+
+// knows tells whether an API token was valid when this process, or the site while it remembers, saw it last.
+func (a *Authenticator) knows(ctx context.Context, hash Hash) bool {
+	if a.cache.has(hash) {
+		return true
+	}
+	remembered, err := a.recall(ctx, hash.String())
+	return err == nil && remembered != nil
 }
 
 // verified returns the principal of a credential by the hash of its text: as it was found lately, or as look finds it,
@@ -204,7 +216,7 @@ func readToken(ctx context.Context, q *db.Queries, hash Hash) (entitlement, erro
 	row, err := q.GetCredential(ctx, hash.String())
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return entitlement{}, problem.Unauthorized.New("the API token is unknown")
+		return entitlement{}, fmt.Errorf("%w: %w", api.ErrWrongSecret, problem.Unauthorized.New("the API token is unknown"))
 	case err != nil:
 		return entitlement{}, err
 	case subtle.ConstantTimeCompare([]byte(row.TokenHash), []byte(hash.String())) != 1:

@@ -41,8 +41,6 @@ func (c *cache) get(hash Hash, now time.Time) (api.Principal, bool) {
 	}
 	entry := element.Value.(*verified)
 	if !now.Before(entry.until) {
-		c.recent.Remove(element)
-		delete(c.entries, hash)
 		return api.Principal{}, false
 	}
 	// A map compares byte by byte; the comparison that decides does not tell by its duration how much was right.
@@ -51,6 +49,14 @@ func (c *cache) get(hash Hash, now time.Time) (api.Principal, bool) {
 	}
 	c.recent.MoveToFront(element)
 	return entry.principal, true
+}
+
+// has tells whether a hash was verified, however long ago.
+func (c *cache) has(hash Hash) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.entries[hash]
+	return ok
 }
 
 // generation is to be taken before a credential is looked up, and handed to put with what was found.

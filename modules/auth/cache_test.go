@@ -30,7 +30,10 @@ func TestCacheForgetsTheLeastRecentlyUsed(t *testing.T) {
 	if _, ok := c.get(Hash{1}, now.Add(time.Minute)); ok {
 		t.Error("an entry outlives its time")
 	}
-	if len(c.entries) != 2 || c.recent.Len() != 2 {
+	if !c.has(Hash{1}) || c.has(Hash{2}) {
+		t.Error("what was verified is not known any more, or what was forgotten is")
+	}
+	if len(c.entries) != 3 || c.recent.Len() != 3 {
 		t.Errorf("%d entries, %d in order", len(c.entries), c.recent.Len())
 	}
 }

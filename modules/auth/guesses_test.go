@@ -1,0 +1,81 @@
+package auth_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/opsdb/opsdb/modules/auth"
+	"github.com/opsdb/opsdb/platform/api"
+)
+
+// TestGuessesCostNoLookUpAndLockNobodyOut: an address that has sent many tokens that
+// nobody has costs the database nothing more, and who is known from before goes on
+// working from there, also when what was cached has to be looked up again.
+func TestGuessesCostNoLookUpAndLockNobodyOut(t *testing.T) {
+	t.Parallel()
+	bothSites(t, func(t *testing.T, s *site) {
+		at := func(authenticator api.Authenticator) (status func(token string) int, guess func() int) {
+			router, err := api.New(api.Options{Site: s.name(), Authenticator: authenticator})
+			if err != nil {
+				t.Fatal(err)
+			}
+			auth.New(auth.Config{}).Register(router)
+			status = func(token string) int {
+				w := httptest.NewRecorder()
+				r := httptest.NewRequest(http.MethodGet, "/auth/me", http.NoBody)
+				r.Header.Set("Authorization", "Bearer "+token)
+				router.Handler().ServeHTTP(w, r)
+				return w.Code
+			}
+			return status, func() int {
+				text, err := auth.NewTokenText()
+				if err != nil {
+					t.Fatal(err)
+				}
+				return status(text)
+			}
+		}
+		spend := func(guess func() int) {
+			for range 100 {
+				if guess() == http.StatusTooManyRequests {
+					return
+				}
+			}
+			t.Error("100 guesses are not too many")
+		}
+		status, guess := at(s.auth)
+		s.user(t, "ada", "observer")
+		known := s.token(t, auth.NewToken{Username: "ada", Name: "known"})
+		unseen := s.token(t, auth.NewToken{Username: "ada", Name: "unseen"})
+		s.replay(t)
+		if got := status(known); got != 200 {
+			t.Fatalf("a valid token is %d", got)
+		}
+		spend(guess)
+		before := s.db.queries.Load()
+		for range 10 {
+			if got := guess(); got != http.StatusTooManyRequests {
+				t.Errorf("a guess too many is %d", got)
+			}
+		}
+		if got := s.db.queries.Load() - before; got > 2 {
+			t.Errorf("10 guesses too many cost %d look-ups", got)
+		}
+		s.clock.advance(time.Minute)
+		if got := status(known); got != 200 {
+			t.Errorf("a token that was valid before is %d from the same address", got)
+		}
+		if got := status(unseen); got != http.StatusTooManyRequests {
+			t.Errorf("a token that nobody has seen here is %d from that address", got)
+		}
+		if s.store != nil { // another process of the site goes by what the site remembers
+			status, guess := at(s.another(t))
+			spend(guess)
+			if got := status(known); got != 200 {
+				t.Errorf("a token that was valid at another process is %d from that address", got)
+			}
+		}
+	})
+}
