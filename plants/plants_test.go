@@ -124,6 +124,11 @@ var plants = []plant{
 	{"an ended session passes", "modules/auth/sessions.go", "if row.RevokedAt != nil || !t.now()", "if !t.now()", "WhatIsNoValidAccessToken", false},
 	{"a stolen refresh token is not noticed", "platform/pending/scripts/renew_login.lua", "redis.call('DEL', login)\n", "", "modules/auth:RenewedOnce", false},
 	{"what was read before a revocation is trusted after it", "modules/auth/cache.go", "if generation != c.drops {", "if false {", "BeforeADrop", false},
+	{"a login ends in another browser", "modules/auth/login.go", "subtle.ConstantTimeCompare([]byte(b.State), []byte(state)) == 1 && ", "", "LoginEndsOnly", false},
+	{"an outsider logs in", "modules/auth/github.go", "if !found || membership.State != \"active\" {", "if false {", "WhoMayNotLogIn", false},
+	{"a name decides whose login it is", "modules/auth/login.go", "if row.GithubID != nil && *row.GithubID == person.ID {", "if row.Username == person.Login {", "WhoMayNotLogIn", false},
+	{"another page uses the session", "modules/auth/operations_sessions.go", "(secret, error) {\n\tif err := api.CheckOrigin(ctx, m.origins); err != nil {", "(secret, error) {\n\tif err := api.CheckOrigin(ctx, m.origins); false && err != nil {", "RefreshRotates", false},
+	{"roles of a team left behind stay", "modules/auth/internal/db/writes.sql.go", "AND from_team AND role_id NOT IN (SELECT id FROM wanted)", "AND false", "RolesFollow", false},
 	{"a transaction of others is shown", "modules/buffer/operations_transactions.go", "if !found || !known || principal.Actor() != t.Actor && !principal.Can(\"read:buffer\") {", "if !found || !known || false && principal.Actor() == t.Actor {", "OperationsAt", false},
 }
 

@@ -1773,12 +1773,17 @@ CREATE TABLE public.user_role (
     role_id bigint NOT NULL,
     granted_by bigint,
     granted_at timestamp with time zone DEFAULT now() NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    from_team boolean DEFAULT false NOT NULL
 );
 
 -- Name: TABLE user_role; Type: COMMENT
 
 COMMENT ON TABLE public.user_role IS 'Which roles a user has, and who granted them (null: the team mapping or the command line).';
+
+-- Name: COLUMN user_role.from_team; Type: COMMENT
+
+COMMENT ON COLUMN public.user_role.from_team IS 'The mapping of GitHub teams gave it: each login decides anew. Granted by hand it stays.';
 
 -- Name: api_token api_token_pkey; Type: CONSTRAINT
 

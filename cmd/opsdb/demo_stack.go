@@ -34,8 +34,9 @@ type demo struct {
 	outMu   sync.Mutex
 	log     *slog.Logger
 
-	stack  *sandbox.Stack
-	tokens demoCredentials
+	stack   *sandbox.Stack
+	standIn *standIn
+	tokens  demoCredentials
 
 	mu    sync.Mutex
 	apis  []*sandbox.Process // the main site's first
@@ -63,6 +64,7 @@ type readyFile struct {
 	RedisURL     string    `json:"redis_url"`
 	DataDir      string    `json:"data_dir"`
 	LinkURL      string    `json:"link_url"`
+	GitHubURL    string    `json:"github_url"` // of the stand-in
 	Pids         readyPids `json:"pids"`
 }
 
@@ -241,6 +243,10 @@ func (d *demo) startAPIs(ctx context.Context) error {
 			common = append(common, pair)
 		}
 	}
+	var err error
+	if d.standIn, err = startStandIn(); err != nil {
+		return err
+	}
 	for server := range d.stack.Ports {
 		name := "api_main"
 		env := []string{
@@ -259,6 +265,7 @@ func (d *demo) startAPIs(ctx context.Context) error {
 			}
 		}
 		env = append(env, fmt.Sprintf("HTTP_ADDR=127.0.0.1:%d", d.stack.Ports[server]))
+		env = append(env, d.standIn.env(d.url(server))...)
 		command := sandbox.Command{Path: program, Args: args, Env: append(env, common...)}
 		limited, cancel := context.WithTimeout(ctx, time.Minute)
 		process, err := d.stack.Run(limited, name, command, func(ctx context.Context) error { return d.serves(ctx, server) })
@@ -338,6 +345,7 @@ func (d *demo) writeReadyFile() error {
 		RedisURL:     d.stack.Redis.URL(),
 		DataDir:      d.stack.Dir,
 		LinkURL:      d.stack.Link.URL(),
+		GitHubURL:    d.standIn.url,
 		Pids: readyPids{
 			Primary: d.pid(d.stack.Primary.Process), Replica: d.pid(d.stack.Replica.Process),
 			Redis: d.pid(d.stack.Redis.Process), APIMain: d.pid(d.apis[0]),
@@ -389,6 +397,9 @@ func (d *demo) close() error {
 	}
 	if d.stack != nil {
 		failed = append(failed, d.stack.Close())
+	}
+	if d.standIn != nil {
+		failed = append(failed, d.standIn.server.Close())
 	}
 	http.DefaultClient.CloseIdleConnections()
 	return errors.Join(failed...)

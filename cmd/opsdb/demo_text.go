@@ -23,6 +23,9 @@ Other tokens: admin    {{.Tokens.Admin}}
               service  {{.Tokens.Service}}
               viewer   {{.Tokens.Viewer}}
 The API to read and try: {{.Observatory}}/docs
+Log in with a stand-in for GitHub, as vera (observer) or henrietta (admin):
+              {{.LoginObservatory}}
+              {{.LoginMain}}
 Data and logs: {{.Dir}}
 
 Ten commands to try:
@@ -52,6 +55,7 @@ func (d *demo) printAddresses() {
 	err := addresses.Execute(&b, map[string]any{
 		"Main": d.url(0), "Observatory": d.url(1), "Link": d.stack.Link.URL(), "Redis": d.stack.Redis.URL(),
 		"MainDB": d.stack.Primary.URL(demoDatabase), "ReplicaDB": d.stack.Replica.URL(demoDatabase),
+		"LoginMain": d.standIn.page(d.url(0)), "LoginObservatory": d.standIn.page(d.url(1)),
 		"Tokens": d.tokens, "Dir": d.stack.Dir, "APIPid": d.apis[1].Pid(), "Unit": d.unitToTry(),
 	})
 	if err != nil {

@@ -22,6 +22,8 @@ var commands = []func() *cobra.Command{
 	newKeysCommand,
 	newUserCommand,
 	newTokenCommand,
+	newLoginCommand,
+	newLogoutCommand,
 	newSeedCommand,
 	newBufferCommand,
 	newDemoCommand,

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -52,6 +53,9 @@ type site struct {
 	buffer  *buffer.Module
 	uses    *auth.Uses
 	keys    *auth.KeyRing
+	access  *auth.AccessTokens
+	logins  auth.Sessions
+	checker *auth.Authenticator
 	id      int64 // of the site's row
 
 	background sync.WaitGroup
@@ -277,20 +281,28 @@ func (s *site) judge(ctx context.Context, server string, findings pg.Findings) e
 func (s *site) router() (*api.Router, error) {
 	c := s.config
 	s.keys = auth.NewKeyRing(auth.KeyRingOptions{Dir: c.SiteKeysDir, Site: c.SiteName, DB: s.local, Logger: s.log})
-	credentials := auth.AuthenticatorOptions{DB: s.local, Uses: s.uses, Logger: s.log, AccessTokens: auth.NewAccessTokens(c.SiteName, s.keys, nil)}
+	s.access = auth.NewAccessTokens(c.SiteName, s.keys, nil)
+	credentials := auth.AuthenticatorOptions{DB: s.local, Uses: s.uses, AccessTokens: s.access, Logger: s.log}
 	if s.store != nil {
-		credentials.Credentials, credentials.Sessions = s.store, s.store
+		s.logins, credentials.Credentials = s.store, s.store
 	} else {
-		credentials.Sessions = auth.NewSessionTable(c.SiteName, s.primary, nil)
+		s.logins = auth.NewSessionTable(c.SiteName, s.primary, nil)
 	}
+	credentials.Sessions = s.logins
+	s.checker = auth.NewAuthenticator(credentials)
 	router, err := api.New(api.Options{
-		Site: c.SiteName, Version: apiVersion, Authenticator: auth.NewAuthenticator(credentials), Problems: s.problems, Logger: s.log,
+		Site: c.SiteName, Version: apiVersion, Authenticator: s.checker, Problems: s.problems, Logger: s.log,
 		Observe: func(a api.Answered) { s.metrics.Answered(a.Operation, a.Method, a.Status, a.Took) },
 		Tracer:  s.tracer, Metrics: s.metrics.Handler(), RequestTimeout: c.RequestTimeout, LSNTimeout: c.LSNTimeout, Replayed: s.buffer.Replayed, RateLimit: float64(c.RateLimit),
 		Origins: c.CORSOrigins, TrustedProxies: c.TrustedProxies,
 	})
 	if err != nil {
 		return nil, err
+	}
+	if c.GitHub.ClientID != "" {
+		if _, err := s.keys.Signing(); err != nil {
+			return nil, fmt.Errorf("logins need a key of this site (opsdb keys init): %w", err)
+		}
 	}
 	register(router, s)
 	return router, nil
@@ -303,7 +315,22 @@ func (s *site) observations() *observations.Module {
 }
 
 func (s *site) auth() *auth.Module {
-	return auth.New(auth.Config{Reader: s.reader, Direct: s.direct, Keys: s.keys})
+	c := s.config
+	return auth.New(auth.Config{
+		Site: c.SiteName, Reader: s.reader, Direct: s.direct, DB: s.local, Credentials: s.checker, Keys: s.keys, AccessTokens: s.access, Sessions: s.logins,
+		GitHub: newGitHub(c, s.log), FrontendURL: c.FrontendURL, BackendURL: c.BackendURL, Logger: s.log,
+	})
+}
+
+// newGitHub is the GitHub that people log in with, nil when none is configured.
+func newGitHub(c *config.Config, logger *slog.Logger) *auth.GitHub {
+	if c.GitHub.ClientID == "" {
+		return nil
+	}
+	return auth.NewGitHub(auth.GitHubOptions{
+		ClientID: c.GitHub.ClientID, ClientSecret: c.GitHub.ClientSecret, Organisation: c.GitHub.Organisation, TeamRoles: c.GitHub.TeamRoleMapping,
+		BaseURL: c.GitHub.BaseURL, APIURL: c.GitHub.APIURL, CallbackURL: strings.TrimRight(c.BackendURL, "/") + "/github/callback", Logger: logger,
+	})
 }
 
 // register adds every operation of the product to a router.

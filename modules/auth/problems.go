@@ -1,9 +1,35 @@
 package auth
 
-import "github.com/opsdb/opsdb/platform/problem"
+import (
+	"net/http"
+	"time"
 
-// Problems maps the constraints of this module's tables to what they mean to a client.
+	"github.com/opsdb/opsdb/platform/problem"
+)
+
+// The problems of logins.
+var (
+	loginNotConfigured = &problem.Kind{Code: "login-not-configured", Status: http.StatusNotFound, Title: "This site has no login with GitHub",
+		Doc: "`GITHUB_CLIENT_ID` and the settings beside it are not set here. API tokens work all the same."}
+	loginExpired = &problem.Kind{Code: "login-expired", Status: http.StatusBadRequest, Title: "The login is over",
+		Doc: "A login ends in the browser, or on the device, that began it, within ten minutes (a device: fifteen), once. This one was begun elsewhere, too long ago, or has ended. Begin again at `/github/login`. A browser that takes no cookies cannot log in."}
+	loginRefused = &problem.Kind{Code: "login-refused", Status: http.StatusForbidden, Title: "GitHub does not confirm the login",
+		Doc: "The person cancelled at GitHub, or GitHub does not take the code that it gave. Begin again; when it stays so, an administrator looks at the OAuth application at GitHub and at `GITHUB_CLIENT_SECRET`."}
+	notAMember = &problem.Kind{Code: "not-a-member", Status: http.StatusForbidden, Title: "Not a member of the organisation",
+		Doc: "Only active members of the organisation `GITHUB_ORG_NAME` may log in. Accept the invitation to it, or ask for one; the organisation may also have to approve the OAuth application."}
+	usernameTaken = &problem.Kind{Code: "username-taken", Status: http.StatusConflict, Title: "The user name belongs to somebody else",
+		Doc: "A user of the name of this GitHub account exists already, was not made by a login of it, and so may be another person. An administrator gives one of both another name."}
+	githubUnreachable = &problem.Kind{Code: "github-unreachable", Status: http.StatusServiceUnavailable, Title: "GitHub does not answer", RetryAfter: 10 * time.Second,
+		Doc: "GitHub was not reached, took too long, or answered with an error of its own. Sessions that go on and API tokens need no GitHub."}
+	authorizationPending = &problem.Kind{Code: "authorization-pending", Status: http.StatusBadRequest, Title: "The login is not confirmed yet", RetryAfter: 5 * time.Second,
+		Doc: "Nobody has entered the device's code at GitHub yet. Ask again after the interval that the login was begun with."}
+	codeInvalid = &problem.Kind{Code: "code-invalid", Status: http.StatusBadRequest, Title: "The code is not good",
+		Doc: "A login's one-time code is good for 60 seconds, once, and with the verifier whose challenge the login began with. Log in again."}
+)
+
+// Problems are the problems of this module and what its tables' constraints mean to a client.
 var Problems = problem.Set{
+	Kinds: []*problem.Kind{loginNotConfigured, loginExpired, loginRefused, notAMember, usernameTaken, githubUnreachable, authorizationPending, codeInvalid},
 	Constraints: map[string]problem.Constraint{
 		"app_user_pkey":                      {Kind: problem.Conflict, Message: "the user exists already"},
 		"app_user_username_key":              {Kind: problem.Conflict, Field: "body.username", Message: "the name is taken"},

@@ -49,8 +49,8 @@ type Config struct {
 
 	GitHub GitHub `envPrefix:"GITHUB_"`
 
-	FrontendURL string `env:"FRONTEND_URL" doc:"Not used yet. Where a login ends."`
-	BackendURL  string `env:"BACKEND_URL" doc:"Not used yet. What the login's callback is called from outside."`
+	FrontendURL string `env:"FRONTEND_URL" doc:"The page where a login ends, with #code=… after it; its origin may use sessions."`
+	BackendURL  string `env:"BACKEND_URL" doc:"The address of this API as browsers call it: GitHub sends logins back to /github/callback below it, exactly as it is registered there."`
 	SiteKeysDir string `env:"SITE_KEYS_DIR" required:"true" doc:"The folder of the site's signing keys (opsdb keys init, rotate)."`
 
 	TrustedProxies []string `env:"TRUSTED_PROXIES" doc:"Addresses or networks whose X-Forwarded-For counts, separated by commas."`
@@ -87,12 +87,12 @@ type Redis struct {
 
 // GitHub is what login with GitHub needs; it is off when ClientID is empty.
 type GitHub struct {
-	ClientID        string            `env:"CLIENT_ID" doc:"Not used yet. OAuth application for login with GitHub; off when unset."`
-	ClientSecret    string            `env:"CLIENT_SECRET" secret:"true" doc:"Not used yet. Its secret."`
-	Organisation    string            `env:"ORG_NAME" doc:"Not used yet. Organisation whose members may log in."`
-	TeamRoleMapping map[string]string `env:"TEAM_ROLE_MAPPING" doc:"Not used yet. Team to role: observers:observer,admins:admin, or a JSON object."`
-	BaseURL         string            `env:"BASE_URL" doc:"Not used yet. GitHub's address, when it is not github.com."`
-	APIURL          string            `env:"API_URL" doc:"Not used yet. GitHub's API address, when it is not api.github.com."`
+	ClientID        string            `env:"CLIENT_ID" doc:"The OAuth application (its client id) for login with GitHub; off when unset. BACKEND_URL and FRONTEND_URL are required with it."`
+	ClientSecret    string            `env:"CLIENT_SECRET" secret:"true" doc:"Its secret."`
+	Organisation    string            `env:"ORG_NAME" doc:"Organisation whose members may log in."`
+	TeamRoleMapping map[string]string `env:"TEAM_ROLE_MAPPING" doc:"Team (by slug) to role: observers:observer,admins:admin, or a JSON object. Each login gives the roles of the teams anew; roles granted by hand stay."`
+	BaseURL         string            `env:"BASE_URL" doc:"GitHub's address, when it is not https://github.com."`
+	APIURL          string            `env:"API_URL" doc:"GitHub's API address, when it is not https://api.github.com."`
 }
 
 // Telemetry are the standard variables of OpenTelemetry that say where traces go.

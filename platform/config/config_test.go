@@ -73,7 +73,7 @@ func TestEveryMistakeIsReportedAtOnce(t *testing.T) {
 		got = append(got, name)
 	}
 	slices.Sort(got)
-	want := []string{"BUFFER_BATCH_BYTES", "BUFFER_DURABILITY", "CACHE_REDIS_URL", "CORS_ORIGINS", "FRONTEND_URL", "GITHUB_CLIENT_SECRET", "GITHUB_ORG_NAME", "HTTP_ADDR",
+	want := []string{"BACKEND_URL", "BUFFER_BATCH_BYTES", "BUFFER_DURABILITY", "CACHE_REDIS_URL", "CORS_ORIGINS", "FRONTEND_URL", "GITHUB_CLIENT_SECRET", "GITHUB_ORG_NAME", "HTTP_ADDR",
 		"LOCAL_DB_TYPE", "LOG_LEVEL", "LSN_TRACKING_ENABLED", "MAIN_DB_PORT", "MAIN_DB_TYPE", "MAIN_DB_URL", "RATE_LIMIT", "REDIS_PORT", "REQUEST_TIMEOUT", "SECRET_KEY",
 		"SITE_KEYS_DIR", "SITE_NAME", "SITE_TYPE", "TRANSACTION_BUFFER_SIZE", "TRANSACTION_RETRY_DELAY", "TRUSTED_PROXIES"}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -113,6 +113,7 @@ func TestPartsBecomeURLs(t *testing.T) {
 func TestSecretsAreNeverPrinted(t *testing.T) {
 	c, err := Parse(with(map[string]string{
 		"MAIN_DB_PASSWORD": "hunter2", "REDIS_URL": "rediss://user:hunter2@redis:6380/1?x=hunter2", "GITHUB_CLIENT_ID": "id", "GITHUB_CLIENT_SECRET": "hunter2", "GITHUB_ORG_NAME": "org",
+		"BACKEND_URL": "https://ops.example.org", "FRONTEND_URL": "https://ops.example.org/console/",
 		"LOCAL_DB_URL": "host=a password=hunter2",
 	}))
 	if err != nil {

@@ -284,12 +284,22 @@ func (c *Config) check(given map[string]string, before Mistakes) Mistakes {
 		wrong("BUFFER_DURABILITY", "%q is neither strict nor relaxed", c.Durability)
 	}
 	c.GitHub.check(wrong)
+	if c.GitHub.ClientID != "" {
+		for name, address := range map[string]string{"BACKEND_URL": c.BackendURL, "FRONTEND_URL": c.FrontendURL} {
+			if address == "" {
+				wrong(name, "is required with GITHUB_CLIENT_ID: a login goes through it")
+			}
+		}
+	}
 	c.Telemetry.check(wrong)
 	for name, text := range map[string]string{
 		"FRONTEND_URL": c.FrontendURL, "BACKEND_URL": c.BackendURL,
 		"OTEL_EXPORTER_OTLP_ENDPOINT": c.Telemetry.Endpoint, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": c.Telemetry.TracesEndpoint,
 	} {
 		webURL(name, text, wrong)
+	}
+	if strings.Contains(c.FrontendURL, "#") {
+		wrong("FRONTEND_URL", "has a fragment, which is where a login puts its code")
 	}
 	for _, origin := range c.CORSOrigins {
 		webURL("CORS_ORIGINS", origin, wrong)

@@ -77,3 +77,7 @@ ORDER BY r.name, p.name;
 -- HasRole tells whether a role exists.
 -- name: HasRole :one
 SELECT EXISTS (SELECT FROM role WHERE name = @name);
+
+-- GetPerson returns the user of a GitHub account, or of none who has a name.
+-- name: GetPerson :many
+SELECT id, username, github_id, is_active FROM app_user WHERE github_id = @github_id::bigint OR username = @username;

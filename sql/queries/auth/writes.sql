@@ -74,3 +74,31 @@ UPDATE session SET revoked_at = @now::timestamptz, updated_at = @now::timestampt
 -- A user without a session is no mistake.
 -- name: EndSessions :exec
 UPDATE session SET revoked_at = @now::timestamptz, updated_at = @now::timestamptz WHERE user_id = @user_id AND revoked_at IS NULL;
+
+-- SignUp adds a person who logs in with GitHub for the first time; the id was taken beforehand.
+-- name: SignUp :exec
+INSERT INTO app_user (id, username, github_id, email, full_name, avatar_url, last_login_at, created_at, updated_at)
+OVERRIDING SYSTEM VALUE
+VALUES (@id, @username, @github_id, sqlc.narg('email'), @full_name, @avatar_url, @at::timestamptz, @at::timestamptz, @at::timestamptz);
+
+-- SignIn notes a login of a person and what GitHub says of them now; one who was deactivated meanwhile is an error. The version stays: a login must not break an edit.
+-- name: SignIn :exec
+WITH changed AS (
+    UPDATE app_user SET email = sqlc.narg('email'), full_name = @full_name, avatar_url = @avatar_url, last_login_at = @at::timestamptz
+    WHERE id = @id AND is_active
+    RETURNING id
+)
+SELECT must_change(count(*)) FROM changed;
+
+-- SetTeamRoles gives a user the roles that the teams give now, and takes those that they gave at an earlier login. Roles granted by hand stay as they are.
+-- @sqlc-vet-disable writes-must-change
+-- A login that changes no role is the usual one.
+-- name: SetTeamRoles :exec
+WITH wanted AS (
+    SELECT id FROM role WHERE name = ANY (@roles::text[])
+), taken AS (
+    DELETE FROM user_role WHERE user_id = @user_id AND from_team AND role_id NOT IN (SELECT id FROM wanted)
+)
+INSERT INTO user_role (user_id, role_id, from_team, granted_at, created_at)
+SELECT @user_id, id, true, @at, @at FROM wanted
+ON CONFLICT DO NOTHING;

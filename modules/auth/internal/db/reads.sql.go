@@ -83,6 +83,48 @@ func (q *Queries) GetCredential(ctx context.Context, tokenHash string) (GetCrede
 	return i, err
 }
 
+const getPerson = `-- name: GetPerson :many
+SELECT id, username, github_id, is_active FROM app_user WHERE github_id = $1::bigint OR username = $2
+`
+
+type GetPersonParams struct {
+	GithubID int64  `json:"github_id"`
+	Username string `json:"username"`
+}
+
+type GetPersonRow struct {
+	ID       int64  `json:"id"`
+	Username string `json:"username"`
+	GithubID *int64 `json:"github_id"`
+	IsActive bool   `json:"is_active"`
+}
+
+// GetPerson returns the user of a GitHub account, or of none who has a name.
+func (q *Queries) GetPerson(ctx context.Context, arg GetPersonParams) ([]GetPersonRow, error) {
+	rows, err := q.db.Query(ctx, getPerson, arg.GithubID, arg.Username)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []GetPersonRow{}
+	for rows.Next() {
+		var i GetPersonRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Username,
+			&i.GithubID,
+			&i.IsActive,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const getSession = `-- name: GetSession :one
 SELECT s.id, s.user_id, u.username, s.refresh_hash, s.previous_hash, s.created_at, s.updated_at, s.expires_at, s.revoked_at, s.user_agent
 FROM session s

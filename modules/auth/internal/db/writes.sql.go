@@ -268,3 +268,87 @@ func (q *Queries) RevokeToken(ctx context.Context, arg RevokeTokenParams) (int64
 	}
 	return result.RowsAffected(), nil
 }
+
+const setTeamRoles = `-- name: SetTeamRoles :exec
+WITH wanted AS (
+    SELECT id FROM role WHERE name = ANY ($3::text[])
+), taken AS (
+    DELETE FROM user_role WHERE user_id = $1 AND from_team AND role_id NOT IN (SELECT id FROM wanted)
+)
+INSERT INTO user_role (user_id, role_id, from_team, granted_at, created_at)
+SELECT $1, id, true, $2, $2 FROM wanted
+ON CONFLICT DO NOTHING
+`
+
+type SetTeamRolesParams struct {
+	UserID int64     `json:"user_id"`
+	At     time.Time `json:"at"`
+	Roles  []string  `json:"roles"`
+}
+
+// SetTeamRoles gives a user the roles that the teams give now, and takes those that they gave at an earlier login. Roles granted by hand stay as they are.
+// @sqlc-vet-disable writes-must-change
+// A login that changes no role is the usual one.
+func (q *Queries) SetTeamRoles(ctx context.Context, arg SetTeamRolesParams) error {
+	_, err := q.db.Exec(ctx, setTeamRoles, arg.UserID, arg.At, arg.Roles)
+	return err
+}
+
+const signIn = `-- name: SignIn :exec
+WITH changed AS (
+    UPDATE app_user SET email = $1, full_name = $2, avatar_url = $3, last_login_at = $4::timestamptz
+    WHERE id = $5 AND is_active
+    RETURNING id
+)
+SELECT must_change(count(*)) FROM changed
+`
+
+type SignInParams struct {
+	Email     *string   `json:"email"`
+	FullName  string    `json:"full_name"`
+	AvatarUrl string    `json:"avatar_url"`
+	At        time.Time `json:"at"`
+	ID        int64     `json:"id"`
+}
+
+// SignIn notes a login of a person and what GitHub says of them now; one who was deactivated meanwhile is an error. The version stays: a login must not break an edit.
+func (q *Queries) SignIn(ctx context.Context, arg SignInParams) error {
+	_, err := q.db.Exec(ctx, signIn,
+		arg.Email,
+		arg.FullName,
+		arg.AvatarUrl,
+		arg.At,
+		arg.ID,
+	)
+	return err
+}
+
+const signUp = `-- name: SignUp :exec
+INSERT INTO app_user (id, username, github_id, email, full_name, avatar_url, last_login_at, created_at, updated_at)
+OVERRIDING SYSTEM VALUE
+VALUES ($1, $2, $3, $4, $5, $6, $7::timestamptz, $7::timestamptz, $7::timestamptz)
+`
+
+type SignUpParams struct {
+	ID        int64     `json:"id"`
+	Username  string    `json:"username"`
+	GithubID  *int64    `json:"github_id"`
+	Email     *string   `json:"email"`
+	FullName  string    `json:"full_name"`
+	AvatarUrl string    `json:"avatar_url"`
+	At        time.Time `json:"at"`
+}
+
+// SignUp adds a person who logs in with GitHub for the first time; the id was taken beforehand.
+func (q *Queries) SignUp(ctx context.Context, arg SignUpParams) error {
+	_, err := q.db.Exec(ctx, signUp,
+		arg.ID,
+		arg.Username,
+		arg.GithubID,
+		arg.Email,
+		arg.FullName,
+		arg.AvatarUrl,
+		arg.At,
+	)
+	return err
+}

@@ -1,0 +1,681 @@
+package auth_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/opsdb/opsdb/modules/auth"
+	"github.com/opsdb/opsdb/modules/auth/githubtest"
+	"github.com/opsdb/opsdb/platform/api"
+	"github.com/opsdb/opsdb/platform/lsn"
+	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/pg"
+	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
+	"github.com/opsdb/opsdb/platform/txn"
+)
+
+const frontend = "https://console.example/"
+
+// loginSite is a site that serves logins with a stand-in for GitHub.
+type loginSite struct {
+	*site
+	url      string
+	github   *githubtest.Server
+	standIn  string
+	cut      atomic.Bool // the link: direct writes do not reach main
+	verifier string
+	tls      *http.Transport
+}
+
+func newLoginSite(t testing.TB, secondary bool) *loginSite {
+	t.Helper()
+	s := &loginSite{site: newSite(t, sandboxtest.New(t), secondary), verifier: strings.Repeat("v", 43)}
+	var handler http.Handler
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.ServeHTTP(w, r) }))
+	t.Cleanup(server.Close)
+	s.url, s.tls = server.URL, server.Client().Transport.(*http.Transport)
+	callback := s.url + "/github/callback"
+	s.github = githubtest.New([]githubtest.Person{
+		{ID: 11, Login: "vera", Name: "Vera Rubin", Teams: []string{"observers"}},
+		{ID: 12, Login: "edwin", Outsider: true},
+		{ID: 13, Login: "henrietta", Teams: []string{"observers", "instrument-builders", "unmapped"}},
+	}, callback)
+	standIn := httptest.NewServer(s.github)
+	t.Cleanup(standIn.Close)
+	s.standIn = standIn.URL
+
+	quiet := slog.New(slog.DiscardHandler)
+	catalog, err := txn.NewCatalog(auth.DirectSteps()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	problems, err := problem.NewCatalog(txn.Problems, auth.Problems)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writerURL, readerURL := s.pair.MainRoleURL, s.pair.MainRoleURL
+	if secondary {
+		writerURL, readerURL = s.pair.ProcessorURL, s.pair.ReaderURL
+	}
+	open := func(open func(context.Context, string, pg.Options) (*pgxpool.Pool, error), address string) *pgxpool.Pool {
+		pool, err := open(context.Background(), address, pg.Options{ApplicationName: "opsdb-test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(pool.Close)
+		return pool
+	}
+	primary := open(pg.OpenWriter, writerURL)
+	reader := pending.NewReader(open(pg.OpenReader, readerURL), s.store, s.name(), pending.Limits{Accept: 10 * time.Second, Check: 10 * time.Second})
+	config := txn.DirectConfig{Pool: primary, Reader: reader, Catalog: catalog, Problems: problems, Site: s.name(), SiteID: s.pair.MainSiteID, Logger: quiet}
+	if secondary {
+		config.SiteID = s.pair.SiteID
+		config.Replayed = func(ctx context.Context, _ lsn.Position) error { return s.pair.Stack.WaitForReplay(ctx) }
+	} else {
+		reader.CheckOn(open(pg.OpenChecks, readerURL))
+	}
+	router, err := api.New(api.Options{Site: s.name(), Authenticator: s.auth, Problems: problems, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	auth.New(auth.Config{
+		Site: s.name(), Reader: reader, Direct: cuttable{txn.NewDirect(config), &s.cut}, DB: s.db, Keys: s.keys, AccessTokens: s.access, Sessions: s.sessions, Credentials: s.auth,
+		GitHub: auth.NewGitHub(auth.GitHubOptions{
+			ClientID: githubtest.ClientID, ClientSecret: githubtest.ClientSecret, Organisation: githubtest.Organisation,
+			TeamRoles: map[string]string{"observers": "observer", "instrument-builders": "service", "admins": "admin"},
+			BaseURL:   s.standIn, APIURL: s.standIn + "/api", CallbackURL: callback, Patience: 3 * time.Second, Logger: quiet,
+		}),
+		FrontendURL: frontend, BackendURL: s.url, Now: s.clock.now, Logger: quiet,
+	}).Register(router)
+	handler = router.Handler()
+	return s
+}
+
+// cuttable is a Direct writer behind a link that can be cut.
+type cuttable struct {
+	txn.Writer
+	cut *atomic.Bool
+}
+
+func (c cuttable) Write(ctx context.Context, req txn.Request, build func(ctx context.Context, tx *txn.Builder) error) (txn.Receipt, error) {
+	if c.cut.Load() {
+		return txn.Receipt{}, problem.MainUnreachable.New("the link is cut")
+	}
+	return c.Writer.Write(ctx, req, build)
+}
+
+func bothLoginSites(t *testing.T, test func(t *testing.T, s *loginSite)) {
+	for name, secondary := range map[string]bool{"main": false, "secondary": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, newLoginSite(t, secondary))
+		})
+	}
+}
+
+// browser is a client with cookies that stops where the frontend begins.
+type browser struct {
+	*http.Client
+	site *loginSite
+}
+
+func (s *loginSite) browser(t testing.TB) *browser {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &browser{&http.Client{Jar: jar, Transport: s.tls, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+		if strings.HasPrefix(r.URL.String(), frontend) {
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}}, s}
+}
+
+// answer is what came back: the status, where it leads, and its JSON.
+type answer struct {
+	status   int
+	location string
+	header   http.Header
+	text     string
+	body     map[string]any
+}
+
+func (b *browser) send(t testing.TB, request *http.Request) answer {
+	t.Helper()
+	response, err := b.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := answer{status: response.StatusCode, location: response.Header.Get("Location"), header: response.Header, text: string(content)}
+	if strings.Contains(response.Header.Get("Content-Type"), "json") {
+		if err := json.Unmarshal(content, &a.body); err != nil {
+			t.Fatalf("%s: %v", content, err)
+		}
+	}
+	if a.location == "" { // a page: where it is
+		a.location = response.Request.URL.String()
+	}
+	return a
+}
+
+func (b *browser) get(t testing.TB, address string) answer {
+	t.Helper()
+	request, err := http.NewRequest(http.MethodGet, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.send(t, request)
+}
+
+func (b *browser) post(t testing.TB, path string, body any, header ...string) answer {
+	t.Helper()
+	content := ""
+	if body != nil {
+		encoded, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content = string(encoded)
+	}
+	request, err := http.NewRequest(http.MethodPost, b.site.url+path, strings.NewReader(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	for i := 0; i < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
+	}
+	return b.send(t, request)
+}
+
+// as asks with an access token.
+func (b *browser) as(t testing.TB, token string) answer {
+	t.Helper()
+	request, err := http.NewRequest(http.MethodGet, b.site.url+"/auth/me", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	return b.send(t, request)
+}
+
+// toGitHub begins a login and returns the page of the stand-in that asks who it is.
+func (b *browser) toGitHub(t testing.TB) string {
+	t.Helper()
+	sum := sha256.Sum256([]byte(b.site.verifier))
+	page := b.get(t, b.site.url+"/github/login?code_challenge_method=S256&code_challenge="+base64.RawURLEncoding.EncodeToString(sum[:]))
+	if page.status != http.StatusOK || !strings.Contains(page.text, "Stand-in") {
+		t.Fatalf("the login leads to %d %s", page.status, page.text)
+	}
+	return page.location
+}
+
+// confirm says who it is at the stand-in and returns where that leads in the end.
+func (b *browser) confirm(t testing.TB, page, login string) answer {
+	t.Helper()
+	values := url.Values{"login": {login}}
+	if login == "" {
+		values = url.Values{"cancel": {"1"}}
+	}
+	request, err := http.NewRequest(http.MethodPost, page, strings.NewReader(values.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return b.send(t, request)
+}
+
+// code logs in as far as the frontend and returns the code that comes there.
+func (b *browser) code(t testing.TB, login string) string {
+	t.Helper()
+	end := b.confirm(t, b.toGitHub(t), login)
+	code, ok := strings.CutPrefix(end.location, frontend+"#code=")
+	if end.status != http.StatusFound || !ok {
+		t.Fatalf("the login of %s ends with %d at %q: %s", login, end.status, end.location, end.text)
+	}
+	return code
+}
+
+func (b *browser) exchange(t testing.TB, code string) answer {
+	t.Helper()
+	return b.post(t, "/auth/exchange", map[string]any{"code": code, "code_verifier": b.site.verifier})
+}
+
+// login logs in and returns the access token.
+func (b *browser) login(t testing.TB, login string) string {
+	t.Helper()
+	granted := b.exchange(t, b.code(t, login))
+	token, _ := granted.body["access_token"].(string)
+	if granted.status != http.StatusOK || token == "" {
+		t.Fatalf("exchanging the code: %d %s", granted.status, granted.text)
+	}
+	return token
+}
+
+// cookie is the browser's refresh cookie.
+func (b *browser) cookie(t testing.TB) *http.Cookie {
+	t.Helper()
+	at, err := url.Parse(b.site.url + "/auth/refresh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cookies := b.Jar.Cookies(at)
+	if len(cookies) != 1 {
+		t.Fatalf("the browser has %d cookies for /auth", len(cookies))
+	}
+	return cookies[0]
+}
+
+func (b *browser) keep(t testing.TB, cookie *http.Cookie) {
+	t.Helper()
+	at, err := url.Parse(b.site.url + "/auth/refresh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Jar.SetCookies(at, []*http.Cookie{{Name: cookie.Name, Value: cookie.Value, Path: "/auth", Secure: true, HttpOnly: true}})
+}
+
+func is(a answer, status int, kind string) bool {
+	return a.status == status && a.body["type"] == "/problems/"+kind
+}
+
+func TestLoginWithGitHub(t *testing.T) {
+	t.Parallel()
+	bothLoginSites(t, func(t *testing.T, s *loginSite) {
+		b := s.browser(t)
+		page := b.toGitHub(t)
+		sent, err := url.Parse(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if q := sent.Query(); q.Get("redirect_uri") != s.url+"/github/callback" || q.Get("scope") != "read:org" || len(q.Get("state")) < 40 || q.Get("code_challenge_method") != "S256" {
+			t.Errorf("GitHub is asked with %v", q)
+		}
+		end := b.confirm(t, page, "vera")
+		code, ok := strings.CutPrefix(end.location, frontend+"#code=")
+		if !ok || strings.Contains(end.location, "eyJ") {
+			t.Fatalf("%d %q %s", end.status, end.location, end.text)
+		}
+		granted := b.exchange(t, code)
+		if granted.status != http.StatusOK || granted.body["token_type"] != "Bearer" || granted.header.Get("Cache-Control") != "no-store" {
+			t.Fatalf("%d %s", granted.status, granted.text)
+		}
+		set := granted.header.Get("Set-Cookie")
+		for _, attribute := range []string{"opsdb_refresh_" + s.name() + "=", "Path=/auth", "HttpOnly", "Secure", "SameSite=Strict"} {
+			if !strings.Contains(set, attribute) {
+				t.Errorf("the refresh cookie lacks %s: %s", attribute, set)
+			}
+		}
+		me := b.as(t, granted.body["access_token"].(string))
+		if me.status != http.StatusOK || me.body["username"] != "vera" || me.body["credential"] != "jwt" || me.body["token_id"] != nil || me.body["expires_at"] == nil {
+			t.Errorf("who am I: %d %s", me.status, me.text)
+		}
+		if diff := cmp.Diff([]any{"observer"}, me.body["roles"]); diff != "" {
+			t.Errorf("roles (-want +got):\n%s", diff)
+		}
+		var name string
+		if err := s.main.QueryRow(sandboxtest.Context(t), "SELECT full_name FROM app_user WHERE github_id = 11 AND last_login_at IS NOT NULL").Scan(&name); err != nil || name != "Vera Rubin" {
+			t.Errorf("the user at main: %q, %v", name, err)
+		}
+		for _, stored := range s.everythingStored(t) {
+			for what, text := range map[string]string{"code": code, "refresh token": b.cookie(t).Value, "access token": granted.body["access_token"].(string)} {
+				if strings.Contains(stored, text) {
+					t.Errorf("the %s is stored: %s", what, stored)
+				}
+			}
+		}
+		if again := b.exchange(t, code); !is(again, http.StatusBadRequest, "code-invalid") {
+			t.Errorf("the code a second time: %d %s", again.status, again.text)
+		}
+		if refreshed := b.post(t, "/auth/refresh", nil); !is(refreshed, http.StatusUnauthorized, "unauthenticated") {
+			t.Errorf("the session of a code that was used twice goes on: %d %s", refreshed.status, refreshed.text)
+		}
+	})
+}
+
+// everythingStored is what a site has stored of sessions.
+func (s *loginSite) everythingStored(t testing.TB) (out []string) {
+	t.Helper()
+	ctx := sandboxtest.Context(t)
+	rows, err := s.main.Query(ctx, "SELECT to_jsonb(s)::text FROM session s UNION ALL SELECT to_jsonb(t)::text FROM applied_transaction t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, text)
+	}
+	if s.redis != nil {
+		keys, err := s.redis.Keys(ctx, "site:*:login:*").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range keys {
+			fields, err := s.redis.HGetAll(ctx, key).Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, value := range fields {
+				out = append(out, key+" "+value)
+			}
+		}
+	}
+	if len(out) < 2 {
+		t.Errorf("nothing of a session is stored: %v", out)
+	}
+	return out
+}
+
+func TestRolesFollowTheTeamsAndThoseGrantedByHandStay(t *testing.T) {
+	t.Parallel()
+	bothLoginSites(t, func(t *testing.T, s *loginSite) {
+		roles := func(login string) any {
+			b := s.browser(t)
+			return b.as(t, b.login(t, login)).body["roles"]
+		}
+		if diff := cmp.Diff([]any{"observer", "service"}, roles("henrietta")); diff != "" {
+			t.Errorf("first login (-want +got):\n%s", diff)
+		}
+		if err := s.admin.GrantRole(sandboxtest.Context(t), "henrietta", "viewer"); err != nil {
+			t.Fatal(err)
+		}
+		s.github.Change(githubtest.Person{ID: 13, Login: "henrietta-l", Teams: []string{"observers"}})
+		s.clock.advance(31 * time.Second)
+		if diff := cmp.Diff([]any{"observer", "viewer"}, roles("henrietta-l")); diff != "" {
+			t.Errorf("out of a team, under another name at GitHub (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestLoginEndsOnlyWhereItBegan(t *testing.T) {
+	t.Parallel()
+	bothLoginSites(t, func(t *testing.T, s *loginSite) {
+		b, other := s.browser(t), s.browser(t)
+		page := b.toGitHub(t)
+		other.toGitHub(t)
+		if end := other.confirm(t, page, "vera"); !is(end, http.StatusBadRequest, "login-expired") {
+			t.Errorf("in another browser: %d %s", end.status, end.text)
+		}
+		if end := s.browser(t).get(t, s.url+"/github/callback?code=x&state=y"); !is(end, http.StatusBadRequest, "login-expired") {
+			t.Errorf("without a cookie: %d %s", end.status, end.text)
+		}
+		s.clock.advance(11 * time.Minute)
+		if end := b.confirm(t, page, "vera"); !is(end, http.StatusBadRequest, "login-expired") {
+			t.Errorf("11 minutes later: %d %s", end.status, end.text)
+		}
+		late := b.code(t, "vera")
+		s.clock.advance(61 * time.Second)
+		if end := b.exchange(t, late); !is(end, http.StatusBadRequest, "code-invalid") {
+			t.Errorf("a code of 61 s: %d %s", end.status, end.text)
+		}
+		code := b.code(t, "vera")
+		for name, body := range map[string]map[string]any{
+			"another verifier": {"code": code, "code_verifier": strings.Repeat("w", 43)},
+			"no verifier":      {"code": code},
+			"no code":          {"code": "x", "code_verifier": s.verifier},
+		} {
+			if end := b.post(t, "/auth/exchange", body); !is(end, http.StatusBadRequest, "code-invalid") {
+				t.Errorf("%s: %d %s", name, end.status, end.text)
+			}
+		}
+		if end := b.exchange(t, code); end.status != http.StatusOK {
+			t.Errorf("the right verifier after wrong ones: %d %s", end.status, end.text)
+		}
+		// A login that was begun without a challenge is not ended by who has one, as it could have been begun by somebody else.
+		plain := b.confirm(t, b.get(t, s.url+"/github/login").location, "vera")
+		unbound := strings.TrimPrefix(plain.location, frontend+"#code=")
+		if end := b.exchange(t, unbound); !is(end, http.StatusBadRequest, "code-invalid") {
+			t.Errorf("a code without a challenge, with a verifier: %d %s", end.status, end.text)
+		}
+		if end := b.post(t, "/auth/exchange", map[string]any{"code": unbound}); end.status != http.StatusOK {
+			t.Errorf("a code without a challenge, without a verifier: %d %s", end.status, end.text)
+		}
+	})
+}
+
+func TestWhoMayNotLogIn(t *testing.T) {
+	t.Parallel()
+	bothLoginSites(t, func(t *testing.T, s *loginSite) {
+		s.user(t, "vera", "admin") // made by hand: may be somebody else
+		s.replay(t)
+		b := s.browser(t)
+		for name, c := range map[string]struct {
+			login, kind string
+			status      int
+		}{
+			"an outsider":             {"edwin", "not-a-member", http.StatusForbidden},
+			"who cancels":             {"", "login-refused", http.StatusForbidden},
+			"the name of another one": {"vera", "username-taken", http.StatusConflict},
+		} {
+			if end := b.confirm(t, b.toGitHub(t), c.login); !is(end, c.status, c.kind) {
+				t.Errorf("%s: %d %s", name, end.status, end.text)
+			}
+		}
+		token := b.login(t, "henrietta")
+		s.exec(t, "UPDATE app_user SET is_active = false WHERE username = 'henrietta'")
+		s.replay(t)
+		if err := s.auth.ForgetUser(sandboxtest.Context(t), "henrietta"); err != nil {
+			t.Fatal(err)
+		}
+		if me := b.as(t, token); me.status != http.StatusUnauthorized {
+			t.Errorf("a deactivated user's token: %d %s", me.status, me.text)
+		}
+		if refreshed := b.post(t, "/auth/refresh", nil); refreshed.status != http.StatusUnauthorized {
+			t.Errorf("a deactivated user refreshes: %d %s", refreshed.status, refreshed.text)
+		}
+		if end := b.confirm(t, b.toGitHub(t), "henrietta"); !is(end, http.StatusForbidden, "forbidden") {
+			t.Errorf("a deactivated user logs in: %d %s", end.status, end.text)
+		}
+	})
+}
+
+func TestGitHubThatDoesNotWork(t *testing.T) {
+	t.Parallel()
+	bothLoginSites(t, func(t *testing.T, s *loginSite) {
+		s.github.Delay = time.Minute
+		for mode, want := range map[githubtest.Mode]struct {
+			status int
+			kind   string
+		}{
+			githubtest.Down:    {http.StatusServiceUnavailable, "github-unreachable"},
+			githubtest.Slow:    {http.StatusServiceUnavailable, "github-unreachable"},
+			githubtest.Endless: {http.StatusServiceUnavailable, "github-unreachable"},
+			githubtest.Refuses: {http.StatusForbidden, "login-refused"},
+		} {
+			b := s.browser(t)
+			page := b.toGitHub(t)
+			b.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+			back := b.confirm(t, page, "vera").location
+			s.github.Behave(mode)
+			end := b.get(t, back)
+			s.github.Behave(githubtest.Well)
+			if !is(end, want.status, want.kind) || strings.Contains(end.text, "secret-of-the-stand-in") {
+				t.Errorf("%s: %d %s", mode, end.status, end.text)
+			}
+			if (end.header.Get("Retry-After") != "") != (want.status == http.StatusServiceUnavailable) {
+				t.Errorf("%s: Retry-After %q", mode, end.header.Get("Retry-After"))
+			}
+		}
+		s.github.Behave(githubtest.Down)
+		if began := s.browser(t).post(t, "/github/device", nil); !is(began, http.StatusServiceUnavailable, "github-unreachable") {
+			t.Errorf("a device: %d %s", began.status, began.text)
+		}
+	})
+}
+
+func TestRefreshRotatesAndNoticesReuse(t *testing.T) {
+	t.Parallel()
+	bothLoginSites(t, func(t *testing.T, s *loginSite) {
+		b := s.browser(t)
+		b.login(t, "vera")
+		first := b.cookie(t)
+		refreshed := b.post(t, "/auth/refresh", nil)
+		if refreshed.status != http.StatusOK {
+			t.Fatalf("%d %s", refreshed.status, refreshed.text)
+		}
+		second := b.cookie(t)
+		if first.Value == second.Value {
+			t.Error("the refresh token is the same as before")
+		}
+		token := refreshed.body["access_token"].(string)
+		if me := b.as(t, token); me.status != http.StatusOK {
+			t.Errorf("with the new access token: %d %s", me.status, me.text)
+		}
+		// Another tab, at the same time.
+		b.keep(t, first)
+		if tab := b.post(t, "/auth/refresh", nil); tab.status != http.StatusOK || tab.header.Get("Set-Cookie") != "" {
+			t.Errorf("a second tab: %d %v", tab.status, tab.header)
+		}
+		for _, from := range []string{"https://evil.example", "null"} {
+			b.keep(t, second)
+			for _, path := range []string{"/auth/refresh", "/auth/logout"} {
+				if forged := b.post(t, path, nil, "Origin", from, "Sec-Fetch-Site", "cross-site"); !is(forged, http.StatusForbidden, "forbidden") {
+					t.Errorf("%s from %s: %d %s", path, from, forged.status, forged.text)
+				}
+			}
+		}
+		b.keep(t, second)
+		if own := b.post(t, "/auth/refresh", nil, "Origin", strings.TrimSuffix(frontend, "/"), "Sec-Fetch-Site", "same-site"); own.status != http.StatusOK {
+			t.Errorf("from the frontend: %d %s", own.status, own.text)
+		}
+		third := b.cookie(t)
+		s.clock.advance(11 * time.Second)
+		b.keep(t, second)
+		if thief := b.post(t, "/auth/refresh", nil); !is(thief, http.StatusUnauthorized, "unauthenticated") || !strings.Contains(thief.header.Get("Set-Cookie"), "Max-Age=0") {
+			t.Errorf("the token before, 11 s later: %d %s", thief.status, thief.text)
+		}
+		b.keep(t, third)
+		if owner := b.post(t, "/auth/refresh", nil); owner.status != http.StatusUnauthorized {
+			t.Errorf("the session goes on after a reuse: %d %s", owner.status, owner.text)
+		}
+		if me := b.as(t, token); me.status != http.StatusUnauthorized {
+			t.Errorf("an access token of the ended session: %d %s", me.status, me.text)
+		}
+	})
+}
+
+func TestLogout(t *testing.T) {
+	t.Parallel()
+	bothLoginSites(t, func(t *testing.T, s *loginSite) {
+		one, two, three := s.browser(t), s.browser(t), s.browser(t)
+		tokens := map[*browser]string{}
+		for _, b := range []*browser{one, two, three} {
+			tokens[b] = b.login(t, "vera")
+			if me := b.as(t, tokens[b]); me.status != http.StatusOK {
+				t.Fatalf("%d %s", me.status, me.text)
+			}
+		}
+		out := func(b *browser) bool {
+			return b.as(t, tokens[b]).status == http.StatusUnauthorized && b.post(t, "/auth/refresh", nil).status == http.StatusUnauthorized
+		}
+		left := one.post(t, "/auth/logout", nil)
+		if left.status != http.StatusNoContent || !strings.Contains(left.header.Get("Set-Cookie"), "Max-Age=0") {
+			t.Errorf("%d %s %v", left.status, left.text, left.header)
+		}
+		if !out(one) || out(two) {
+			t.Error("a logout ends its own session and no other")
+		}
+		if left := two.post(t, "/auth/logout", map[string]any{"everywhere": true}); left.status != http.StatusNoContent {
+			t.Errorf("%d %s", left.status, left.text)
+		}
+		if !out(two) || !out(three) {
+			t.Error("a logout everywhere leaves a session")
+		}
+		if again := s.browser(t).post(t, "/auth/logout", nil); !is(again, http.StatusUnauthorized, "unauthenticated") {
+			t.Errorf("without a session: %d %s", again.status, again.text)
+		}
+	})
+}
+
+// TestLoginAndSessionsWithTheLinkCut: at a secondary site, who is known there logs in and stays in; who is not is told why.
+func TestLoginAndSessionsWithTheLinkCut(t *testing.T) {
+	t.Parallel()
+	s := newLoginSite(t, true)
+	b := s.browser(t)
+	b.login(t, "vera")
+	s.cut.Store(true)
+	stranger := s.browser(t)
+	if end := stranger.confirm(t, stranger.toGitHub(t), "henrietta"); !is(end, http.StatusServiceUnavailable, "main-unreachable") {
+		t.Errorf("a stranger: %d %s", end.status, end.text)
+	}
+	again := s.browser(t)
+	if me := again.as(t, again.login(t, "vera")); me.status != http.StatusOK || !slices.Equal(me.body["roles"].([]any), []any{"observer"}) {
+		t.Errorf("who is known: %d %s", me.status, me.text)
+	}
+	s.db.broken.Store(true) // and the replica with it
+	s.clock.advance(24*time.Hour - time.Minute)
+	if refreshed := b.post(t, "/auth/refresh", nil); refreshed.status != http.StatusOK {
+		t.Errorf("refreshing: %d %s", refreshed.status, refreshed.text)
+	}
+	s.db.broken.Store(false)
+	s.clock.advance(6*24*time.Hour + 2*time.Minute)
+	if refreshed := b.post(t, "/auth/refresh", nil); refreshed.status != http.StatusUnauthorized {
+		t.Errorf("after 7 days: %d %s", refreshed.status, refreshed.text)
+	}
+}
+
+func TestDeviceLogin(t *testing.T) {
+	t.Parallel()
+	bothLoginSites(t, func(t *testing.T, s *loginSite) {
+		device, person := s.browser(t), s.browser(t)
+		began := device.post(t, "/github/device", nil)
+		if began.status != http.StatusOK || began.body["verification_uri"] != s.standIn+"/login/device" {
+			t.Fatalf("%d %s", began.status, began.text)
+		}
+		ask := map[string]any{"device_code": began.body["device_code"]}
+		if pending := device.post(t, "/github/device/token", ask); !is(pending, http.StatusBadRequest, "authorization-pending") || pending.header.Get("Retry-After") == "" {
+			t.Errorf("before it is confirmed: %d %s", pending.status, pending.text)
+		}
+		confirm := url.Values{"user_code": {began.body["user_code"].(string)}, "login": {"vera"}}
+		response, err := person.PostForm(began.body["verification_uri"].(string), confirm)
+		if err != nil || response.StatusCode != http.StatusOK {
+			t.Fatalf("confirming: %v", err)
+		}
+		response.Body.Close()
+		granted := device.post(t, "/github/device/token", ask)
+		if granted.status != http.StatusOK {
+			t.Fatalf("%d %s", granted.status, granted.text)
+		}
+		if me := device.as(t, granted.body["access_token"].(string)); me.body["username"] != "vera" {
+			t.Errorf("%d %s", me.status, me.text)
+		}
+		if refreshed := device.post(t, "/auth/refresh", nil); refreshed.status != http.StatusOK {
+			t.Errorf("refreshing: %d %s", refreshed.status, refreshed.text)
+		}
+		if again := device.post(t, "/github/device/token", ask); !is(again, http.StatusForbidden, "login-refused") {
+			t.Errorf("the code a second time: %d %s", again.status, again.text)
+		}
+		for name, code := range map[string]any{"GitHub's own": "ABCDEFGH", "changed": began.body["device_code"].(string) + "x"} {
+			if refused := device.post(t, "/github/device/token", map[string]any{"device_code": code}); !is(refused, http.StatusBadRequest, "login-expired") {
+				t.Errorf("a code that is %s: %d %s", name, refused.status, refused.text)
+			}
+		}
+	})
+}
