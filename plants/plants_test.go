@@ -129,6 +129,7 @@ var plants = []plant{
 	{"a name decides whose login it is", "modules/auth/login.go", "if row.GithubID != nil && *row.GithubID == person.ID {", "if row.Username == person.Login {", "WhoMayNotLogIn", false},
 	{"another page uses the session", "modules/auth/operations_sessions.go", "(secret, error) {\n\tif err := api.CheckOrigin(ctx, m.origins); err != nil {", "(secret, error) {\n\tif err := api.CheckOrigin(ctx, m.origins); false && err != nil {", "RefreshRotates", false},
 	{"roles of a team left behind stay", "modules/auth/internal/db/writes.sql.go", "AND from_team AND role_id NOT IN (SELECT id FROM wanted)", "AND false", "RolesFollow", false},
+	{"who is denied here gets in", "modules/auth/authenticate.go", "\tif refused {\n", "\tif false && refused {\n", "cmd/opsdb:DeniedAt", false},
 	{"a transaction of others is shown", "modules/buffer/operations_transactions.go", "if !found || !known || principal.Actor() != t.Actor && !principal.Can(\"read:buffer\") {", "if !found || !known || false && principal.Actor() == t.Actor {", "OperationsAt", false},
 }
 

@@ -71,7 +71,9 @@ var problemSets = []problem.Set{
 // newCatalog knows every step that a buffer may hold.
 func newCatalog() (*txn.Catalog, error) { return txn.NewCatalog(bufferedSteps()...) }
 
-func bufferedSteps() []txn.Step { return slices.Concat(observations.Steps(), buffer.Steps()) }
+func bufferedSteps() []txn.Step {
+	return slices.Concat(observations.Steps(), buffer.Steps(), auth.Steps())
+}
 
 // newDirectCatalog knows, beside those, the steps that are carried out on the primary
 // alone. A Buffered writer does not know them, so that none can get into a buffer: their
@@ -284,7 +286,7 @@ func (s *site) router() (*api.Router, error) {
 	s.access = auth.NewAccessTokens(c.SiteName, s.keys, nil)
 	credentials := auth.AuthenticatorOptions{DB: s.local, Uses: s.uses, AccessTokens: s.access, Logger: s.log}
 	if s.store != nil {
-		s.logins, credentials.Credentials = s.store, s.store
+		s.logins, credentials.Credentials, credentials.Denied = s.store, s.store, s.store
 	} else {
 		s.logins = auth.NewSessionTable(c.SiteName, s.primary, nil)
 	}

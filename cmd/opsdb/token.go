@@ -14,15 +14,16 @@ import (
 	"github.com/opsdb/opsdb/modules/auth"
 )
 
-// newTokenCommand returns `opsdb token`, which makes, lists and revokes API tokens on the primary.
+// newTokenCommand returns `opsdb token`, which makes, lists and revokes API tokens on the primary,
+// and denies credentials at a site that is cut off from it.
 func newTokenCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token",
-		Short: "Make, list and revoke API tokens",
+		Short: "Make, list and revoke API tokens; deny credentials at a cut-off site",
 		Args:  cobra.NoArgs,
 	}
 	url, asJSON := primaryFlag(cmd), jsonFlag(cmd)
-	cmd.AddCommand(newTokenCreateCommand(url, asJSON), newTokenListCommand(url, asJSON), newTokenRevokeCommand(url))
+	cmd.AddCommand(newTokenCreateCommand(url, asJSON), newTokenListCommand(url, asJSON), newTokenRevokeCommand(url), newTokenDenyCommand())
 	return cmd
 }
 

@@ -62,6 +62,8 @@ type AuthenticatorOptions struct {
 	// AccessTokens verifies the site's JWTs, whose sessions are in Sessions; nil accepts none.
 	AccessTokens *AccessTokens
 	Sessions     Sessions
+	// Denied is the site's own deny-list; nil is none.
+	Denied DenyList
 	// LookupTimeout is how long DB may take to answer for a token; zero is 200 ms at a secondary site, 2 s there for one
 	// that it does not remember, and 5 s at main.
 	LookupTimeout time.Duration
@@ -85,6 +87,7 @@ type Authenticator struct {
 	verifiers   []verifier
 	access      *AccessTokens
 	sessions    Sessions
+	denied      denied
 
 	cache  *cache
 	flight singleflight.Group
@@ -117,6 +120,7 @@ func NewAuthenticator(o AuthenticatorOptions) *Authenticator {
 	if a.logger == nil {
 		a.logger = slog.Default()
 	}
+	a.denied.list = o.Denied
 	a.verifiers = []verifier{{recognises: IsTokenText, verify: a.verifyToken}}
 	if o.AccessTokens != nil {
 		a.access, a.sessions = o.AccessTokens, o.Sessions
@@ -208,7 +212,22 @@ func (a *Authenticator) verified(ctx context.Context, hash Hash, look func(ctx c
 	if !principal.Expires.IsZero() && !now.Before(principal.Expires) {
 		return api.Principal{}, now, problem.Unauthorized.New("the credential has expired")
 	}
+	if err := a.admitted(ctx, principal, now); err != nil {
+		return api.Principal{}, now, err
+	}
 	return principal, now, nil
+}
+
+// admitted refuses whom this site denies.
+func (a *Authenticator) admitted(ctx context.Context, p api.Principal, now time.Time) error {
+	refused, err := a.denied.refuses(ctx, p, now)
+	if err != nil {
+		a.logger.WarnContext(ctx, "who is denied at this site cannot be read", "error", err)
+	}
+	if refused {
+		return problem.Unauthorized.New("the credential is denied at this site")
+	}
+	return nil
 }
 
 // readToken reads what an API token entitles to. One that is not valid is problem.Unauthorized.

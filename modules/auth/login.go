@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/opsdb/opsdb/modules/auth/internal/db"
+	"github.com/opsdb/opsdb/platform/api"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/problem"
 	"github.com/opsdb/opsdb/platform/txn"
@@ -142,6 +143,9 @@ func (m *Module) renew(ctx context.Context, presented secret, hash string, grace
 	}
 	// Before the token is used up: who cannot be checked now shall be able to try again with it.
 	if _, _, err := m.config.Credentials.user(ctx, session.Username); err != nil {
+		return Session{}, "", nil, err
+	}
+	if err := m.config.Credentials.admitted(ctx, api.Principal{Username: session.Username, SessionID: session.ID}, m.now()); err != nil {
 		return Session{}, "", nil, err
 	}
 	id, err := uuid.Parse(session.ID)

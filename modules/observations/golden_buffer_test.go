@@ -1,6 +1,7 @@
 package observations_test
 
 import (
+	"context"
 	"encoding/json"
 	"maps"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opsdb/opsdb/modules/auth"
 	"github.com/opsdb/opsdb/modules/buffer"
 	"github.com/opsdb/opsdb/modules/observations"
 	"github.com/opsdb/opsdb/platform/pending"
@@ -47,6 +49,7 @@ const (
 	goldenModule        = 900_002
 	goldenLocation      = 900_003
 	goldenConfiguration = 900_004
+	goldenToken         = 900_005 // which main need not have
 )
 
 const goldenParents = `
@@ -252,6 +255,14 @@ func writeGoldenBuffer(t *testing.T, version string) {
 		t.Fatal(err)
 	}
 
+	revocation, err := at.writer.Write(ctx, txn.Request{Operation: "deny-credential", Actor: "shell:golden"}, func(_ context.Context, tx *txn.Builder) error {
+		tx.Add(auth.Revoke{At: tx.Now(), TokenID: goldenToken})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+
 	// Last: no read uses this replica once it is to have shown that.
 	if _, err := s.store.MarkReplicated(ctx, session.Load, first); err != nil {
 		t.Fatal(err)
@@ -263,7 +274,7 @@ func writeGoldenBuffer(t *testing.T, version string) {
 			golden.Want = append(golden.Want, tx.ID.String())
 		}
 	}
-	golden.Want = append(golden.Want, decision.TransactionID.String(), replacement.TransactionID.String())
+	golden.Want = append(golden.Want, decision.TransactionID.String(), replacement.TransactionID.String(), revocation.TransactionID.String())
 	prefix := "site:" + s.Site + ":"
 	keys, err := client.Keys(ctx, prefix+"*").Result()
 	if err != nil {

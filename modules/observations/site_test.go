@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/opsdb/opsdb/modules/auth"
 	"github.com/opsdb/opsdb/modules/buffer"
 	"github.com/opsdb/opsdb/modules/observations"
 	"github.com/opsdb/opsdb/platform/api"
@@ -63,7 +65,7 @@ func wire(t testing.TB, pair *sandboxtest.Pair) *sites {
 	t.Helper()
 	s := &sites{Pair: pair}
 	var err error
-	if s.catalog, err = txn.NewCatalog(append(observations.Steps(), buffer.Steps()...)...); err != nil {
+	if s.catalog, err = txn.NewCatalog(slices.Concat(observations.Steps(), buffer.Steps(), auth.Steps())...); err != nil {
 		t.Fatal(err)
 	}
 	if s.problems, err = problem.NewCatalog(txn.Problems, observations.Problems, buffer.Problems); err != nil {

@@ -102,3 +102,12 @@ WITH wanted AS (
 INSERT INTO user_role (user_id, role_id, from_team, granted_at, created_at)
 SELECT @user_id, id, true, @at, @at FROM wanted
 ON CONFLICT DO NOTHING;
+
+-- Revoke makes a user inactive, or ends an API token, by id; 0 is none. What is so already stays as it is: main may have decided the same meanwhile.
+-- @sqlc-vet-disable writes-must-change
+-- A revocation that changes nothing has its aim.
+-- name: Revoke :exec
+WITH people AS (
+    UPDATE app_user AS u SET is_active = false, version = u.version + 1, updated_at = @at::timestamptz WHERE u.id = @user_id AND u.is_active
+)
+UPDATE api_token AS t SET is_active = false, revoked_at = @at::timestamptz, updated_at = @at::timestamptz WHERE t.id = @token_id AND t.is_active;

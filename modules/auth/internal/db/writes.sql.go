@@ -248,6 +248,27 @@ func (q *Queries) RenewSession(ctx context.Context, arg RenewSessionParams) (int
 	return result.RowsAffected(), nil
 }
 
+const revoke = `-- name: Revoke :exec
+WITH people AS (
+    UPDATE app_user AS u SET is_active = false, version = u.version + 1, updated_at = $1::timestamptz WHERE u.id = $3 AND u.is_active
+)
+UPDATE api_token AS t SET is_active = false, revoked_at = $1::timestamptz, updated_at = $1::timestamptz WHERE t.id = $2 AND t.is_active
+`
+
+type RevokeParams struct {
+	At      time.Time `json:"at"`
+	TokenID int64     `json:"token_id"`
+	UserID  int64     `json:"user_id"`
+}
+
+// Revoke makes a user inactive, or ends an API token, by id; 0 is none. What is so already stays as it is: main may have decided the same meanwhile.
+// @sqlc-vet-disable writes-must-change
+// A revocation that changes nothing has its aim.
+func (q *Queries) Revoke(ctx context.Context, arg RevokeParams) error {
+	_, err := q.db.Exec(ctx, revoke, arg.At, arg.TokenID, arg.UserID)
+	return err
+}
+
 const revokeToken = `-- name: RevokeToken :execrows
 UPDATE api_token SET is_active = false, revoked_at = $1::timestamptz, updated_at = $1::timestamptz
 WHERE id = $2 AND is_active

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/opsdb/opsdb/modules/auth"
+	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/txn"
+)
+
+// newTokenDenyCommand returns `opsdb token deny`, for an emergency at a site whose link is cut.
+func newTokenDenyCommand() *cobra.Command {
+	var subject auth.Subject
+	var reason string
+	var lift bool
+	cmd := &cobra.Command{
+		Use:   "deny (--user NAME | --token ID | --session ID) --reason TEXT",
+		Short: "Refuse a user, token or session at this secondary site now, and at main once the link is back",
+		Long: `Refuse a user, an API token or a session at this secondary site, within a second
+and whatever its replica says. The revocation at main is buffered: it is applied
+once the link is back. A session is this site's alone, and ends. The settings are
+those of the server (SITE_NAME, REDIS_URL …). --lift takes a refusal back at this
+site; what main has revoked by then stays revoked.
+
+While the link is up, deactivate the user or revoke the token at main instead.`,
+		Example: `  opsdb token deny --user mallory --reason 'laptop stolen'
+  opsdb token deny --token 17 --reason 'found in a public repository'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			named := 0
+			for _, given := range []bool{subject.Username != "", subject.TokenID != 0, subject.SessionID != ""} {
+				if given {
+					named++
+				}
+			}
+			if named != 1 {
+				return errors.New("name one of --user, --token and --session")
+			}
+			if lift {
+				return withSite(cmd.Context(), func(s *site, _ pending.View) error {
+					there, err := s.store.Admit(cmd.Context(), subject.String())
+					if err == nil && !there {
+						err = fmt.Errorf("%s is not denied here", subject)
+					}
+					return err
+				})
+			}
+			if reason = strings.TrimSpace(reason); reason == "" {
+				return errors.New("say why: --reason TEXT")
+			}
+			actor, err := shellActor()
+			if err != nil {
+				return err
+			}
+			return withSite(cmd.Context(), func(s *site, _ pending.View) error { return deny(cmd.Context(), s, subject, actor, reason) })
+		},
+	}
+	cmd.Flags().StringVar(&subject.Username, "user", "", "every credential of this user")
+	cmd.Flags().Int64Var(&subject.TokenID, "token", 0, "the API token of this id (opsdb token list --url REPLICA)")
+	cmd.Flags().StringVar(&subject.SessionID, "session", "", "the session of this id")
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for those who ask later")
+	cmd.Flags().BoolVar(&lift, "lift", false, "take the refusal back at this site")
+	return cmd
+}
+
+// deny refuses a subject here first: main may be told whenever the link is back.
+func deny(ctx context.Context, s *site, subject auth.Subject, actor, reason string) error {
+	note := time.Now().UTC().Format(time.RFC3339) + " " + actor + ": " + reason
+	if err := s.store.Deny(ctx, subject.String(), note); err != nil {
+		return err
+	}
+	if subject.SessionID != "" {
+		return s.store.EndSession(ctx, subject.SessionID)
+	}
+	revoke := auth.Revoke{TokenID: subject.TokenID}
+	if subject.Username != "" {
+		id, err := auth.UserID(ctx, s.local, subject.Username)
+		if err != nil {
+			return fmt.Errorf("%s is denied here; main is not told, since the replica does not say who that is: %w", subject, err)
+		}
+		revoke.UserID = id
+		if err := s.store.EndSessions(ctx, id); err != nil {
+			return err
+		}
+	}
+	_, err := s.writer.Write(ctx, txn.Request{Operation: "deny-credential", Actor: actor}, func(_ context.Context, tx *txn.Builder) error {
+		tx.Exempt()
+		revoke.At = tx.Now()
+		tx.Add(revoke)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("%s is denied here; the revocation at main is not buffered: %w", subject, err)
+	}
+	return nil
+}

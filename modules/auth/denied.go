@@ -1,0 +1,116 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/opsdb/opsdb/modules/auth/internal/db"
+	"github.com/opsdb/opsdb/platform/api"
+	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/txn"
+)
+
+// deniedFor is how long the list of who is denied is trusted: a credential that is denied at a site opens nothing there a
+// second later, in any process.
+const deniedFor = time.Second
+
+// DenyList is the list of those whose credentials a cut-off site refuses by itself, while main cannot be told: pending.Store.
+// Subjects are those of Subject.
+type DenyList interface {
+	Denied(ctx context.Context) (map[string]string, error)
+}
+
+// Subject is whom a deny-list names: a user, an API token or a session; one of them.
+type Subject struct {
+	Username  string
+	TokenID   int64
+	SessionID string
+}
+
+// String is the subject as the list has it.
+func (s Subject) String() string {
+	switch {
+	case s.Username != "":
+		return "user:" + s.Username
+	case s.TokenID != 0:
+		return "token:" + strconv.FormatInt(s.TokenID, 10)
+	}
+	return "session:" + s.SessionID
+}
+
+// denied is the list as this process read it last.
+type denied struct {
+	list DenyList // nil: the site has none
+	read atomic.Int64
+	them atomic.Pointer[map[string]string]
+}
+
+// refuses tells whether a principal is on the list, and why the list could not be read again. Then it is as it was read
+// last: it is for emergencies, and a broken Redis must not lock everybody out.
+func (d *denied) refuses(ctx context.Context, p api.Principal, now time.Time) (refused bool, failed error) {
+	if d.list == nil {
+		return false, nil
+	}
+	last := d.read.Load()
+	if now.UnixNano()-last >= int64(deniedFor) && d.read.CompareAndSwap(last, now.UnixNano()) { // one request of each second
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTimeout)
+		defer cancel()
+		them, err := d.list.Denied(limited)
+		if err == nil {
+			d.them.Store(&them)
+		}
+		failed = err
+	}
+	them := d.them.Load()
+	if them == nil || len(*them) == 0 {
+		return false, failed
+	}
+	for _, subject := range []Subject{{Username: p.Username}, {TokenID: p.TokenID}, {SessionID: p.SessionID}} {
+		if _, there := (*them)[subject.String()]; there {
+			return true, failed
+		}
+	}
+	return false, failed
+}
+
+// UserID is the id of a user as a site's database has it.
+func UserID(ctx context.Context, site DBTX, username string) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeoutMain)
+	defer cancel()
+	user, err := db.New(site).GetUser(ctx, username)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, fmt.Errorf("user %s: %w", username, ErrUserUnknown)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading user %s: %w", username, err)
+	}
+	return user.ID, nil
+}
+
+// Steps returns one value of each step of this module that a secondary site buffers, for the catalog.
+func Steps() []txn.Step { return []txn.Step{Revoke{}} }
+
+// Revoke makes at main what a cut-off site has denied: the user is not active any more, or the token is revoked.
+type Revoke db.RevokeParams
+
+// Kind implements txn.Step.
+func (Revoke) Kind() string { return "auth.revoke/1" }
+
+// Apply implements txn.Step.
+func (s Revoke) Apply(ctx context.Context, to txn.DBTX) error {
+	return db.New(to).Revoke(ctx, db.RevokeParams(s))
+}
+
+// Rows implements txn.Step.
+func (s Revoke) Rows() []pending.Change {
+	if s.TokenID != 0 {
+		return []pending.Change{txn.Update("api_token", txn.NumberID(s.TokenID), map[string]any{"is_active": false, "revoked_at": s.At})}
+	}
+	return []pending.Change{txn.Update("app_user", txn.NumberID(s.UserID), map[string]any{"is_active": false, "updated_at": s.At})}
+}
