@@ -68,6 +68,9 @@ var plants = []plant{
 	{"a dead letter and its correction are both applied", "modules/buffer/internal/db/writes.sql.go", "SELECT must_change(count(*), CASE WHEN", "SELECT must_change(CASE WHEN $1::integer = $2::integer THEN 1 ELSE 0 END, CASE WHEN", "modules/observations:ReplacementThatComesTooLate", false},
 	{"a correction may have another id", "modules/observations/edit.go", "if given == nil || *given != id {", "if false {", "CorrectedDeadLetter", false},
 	{"a correction is checked against the mistake", "platform/txn/buffered.go", "\treturn view.Without(without...)\n", "\treturn view\n", "modules/observations:CorrectedDeadLetter", false},
+	{"a correction is exported by its seq", "platform/pending/kept.go", "if kept.Place != kept.Seq {", "if false {", "KeptGoesByPlace", false},
+	{"what Redis has lost counts as replicated", "platform/txn/buffered.go", "case view.Load != \"\" && view.Load == r.load:", "case true:", "WaitDoesNotTake", false},
+	{"a decision does not guard the rows of its dead letter", "modules/buffer/discard.go", "\t\ttx.Guard(dead.Changes[i].ID.String())\n", "\t\t_ = i\n", "DecisionIsNoticed", false},
 
 	// Draining.
 	{"taken from the buffer before the commit is known", "modules/buffer/processor.go", "\tencoding := encoding{selection: chosen}\n", "\tvar early []pending.Settled\n\tfor n, g := range chosen.groups {\n\t\tfor _, i := range g {\n\t\t\tearly = append(early, pending.Settled{Seq: i.Seq, Position: first + int64(n), Outcome: pending.StateApplied})\n\t\t}\n\t}\n\tif err := s.Settle(ctx, early); err != nil {\n\t\treturn step{}, err\n\t}\n\tencoding := encoding{selection: chosen}\n", "DrainOverALine|ProcessorThatDies", false},

@@ -105,6 +105,11 @@ func decide(tx *txn.Builder, catalog *txn.Catalog, dead *pending.Tx, reason, act
 		}
 		tx.Guard(d.TransactionID.String())
 	}
+	// Its rows leave the view or become others: what another process has checked
+	// against them must look again, or it could only die at main.
+	for i := range dead.Changes {
+		tx.Guard(dead.Changes[i].ID.String())
+	}
 	tx.Discard(dead.Discards...)
 	tx.Discard(dead.Seq)
 	return nil

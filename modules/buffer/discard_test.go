@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -399,5 +400,76 @@ func TestDiscardIsBufferedThoughWritesAreNot(t *testing.T) {
 	drained(t, s, 30*time.Second)
 	if n := len(s.Store.Current().Dead()); n != 0 || ledger(t, s, target.ID) != "discarded" {
 		t.Errorf("%d dead letters, the ledger says %q", n, ledger(t, s, target.ID))
+	}
+}
+
+// noteEditor corrects notes and edits of notes.
+type noteEditor struct{}
+
+func (noteEditor) Request(of *pending.Transaction) (json.RawMessage, error) {
+	return of.Steps[len(of.Steps)-1].Data, nil
+}
+
+func (e noteEditor) Edit(of *pending.Transaction, patch json.RawMessage) (func(context.Context, *txn.Builder) error, error) {
+	request, err := e.Request(of)
+	if err != nil {
+		return nil, err
+	}
+	var edit txntest.Edit
+	var write txntest.Write
+	into, step := any(&edit), func() txn.Step { return edit }
+	if of.Steps[len(of.Steps)-1].Kind == write.Kind() {
+		into, step = &write, func() txn.Step { return write }
+	}
+	if err := errors.Join(json.Unmarshal(request, into), json.Unmarshal(patch, into)); err != nil {
+		return nil, err
+	}
+	return func(_ context.Context, tx *txn.Builder) error {
+		tx.Add(step())
+		return nil
+	}, nil
+}
+
+// TestDecisionIsNoticedByWhatWasCheckedBeforeIt: another process of the site has checked
+// an edit against a dead note when that is decided about. It looks again: the note is
+// gone, or another, and an edit of a note that never comes could only die at main.
+func TestDecisionIsNoticedByWhatWasCheckedBeforeIt(t *testing.T) {
+	t.Parallel()
+	for command, c := range map[string]struct {
+		body string
+		want error
+	}{
+		"discard": {`{"reason":"mistyped"}`, txntest.ParentMissing},
+		"replace": {`{"reason":"mistyped","request":{"body":"corrected"}}`, nil},
+	} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			s := both(t)
+			slow := func(c *Config) { c.RetryDelay, c.Editor = time.Hour, noteEditor{} }
+			at := serve(t, make1(t, s, slow))
+			note := txntest.Note(t, s.Buffered, "poison", nil)
+			m := make1(t, s, slow)
+			start(t, m)
+			target := dead(t, s, 1)[0]
+			stop(t, m)
+			store, _, other := s.Process(t)
+			if _, err := store.CatchUp(sandboxtest.Context(t)); err != nil {
+				t.Fatal(err)
+			}
+			runs := 0
+			_, err := other.Write(sandboxtest.Context(t), txntest.Request("edit-note"), func(ctx context.Context, tx *txn.Builder) error {
+				if runs++; runs == 1 {
+					at.send("ada", "POST", "/buffer/transactions/"+target.ID.String()+"/"+command, c.body, "", 200)
+				}
+				if _, there := tx.Pending().Row(pending.Key{Table: "note", ID: note}); !there {
+					return txntest.ParentMissing.New("there is no note %s", note)
+				}
+				tx.Add(txntest.Edit{ID: note, Body: "edited", Status: "open"})
+				return nil
+			})
+			if !errors.Is(err, c.want) || runs < 2 {
+				t.Errorf("checked %d times, then %v, want %v after another look", runs, err, c.want)
+			}
+		})
 	}
 }

@@ -20,7 +20,7 @@ import (
 
 // A sneakernet file carries a site's transactions to main by hand when the link stays
 // down. It is lines of JSON: a header, one transaction a line as the buffer keeps it,
-// by rising seq, and a trailer that signs all lines before it.
+// in the order of applying, and a trailer that signs all lines before it.
 
 const (
 	sneakernetFormat  = "opsdb-sneakernet"

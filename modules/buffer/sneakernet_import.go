@@ -81,15 +81,18 @@ func Import(ctx context.Context, file io.ReadSeeker, c ImportConfig) (Imported, 
 
 // verify reads the whole file before anything of it is applied.
 func verify(ctx context.Context, file io.ReadSeeker, c ImportConfig) (SneakernetHeader, error) {
-	last := int64(0)
+	var place, seq int64
 	header, by, content, err := readFile(file, func(h SneakernetHeader, tx *pending.Transaction) error {
 		if tx.Site != h.Site {
 			return fmt.Errorf("transaction %d is of another site", tx.Seq)
 		}
-		if tx.Seq <= last || tx.ID == uuid.Nil {
+		// The order of applying. A correction that comes after what was accepted after
+		// the mistake would overwrite it.
+		at := parcel{tx: tx}.place()
+		if at > tx.Seq || at < place || at == place && tx.Seq <= seq || tx.ID == uuid.Nil {
 			return fmt.Errorf("transaction %d is out of order", tx.Seq)
 		}
-		last = tx.Seq
+		place, seq = at, tx.Seq
 		_, err := changesOf(c.Catalog, tx)
 		return err
 	})

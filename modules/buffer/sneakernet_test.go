@@ -102,6 +102,20 @@ func (c courier) try(file []byte, change ...func(*ImportConfig)) (Imported, erro
 	return Import(sandboxtest.Context(c.t), bytes.NewReader(file), config)
 }
 
+// sign signs a changed file anew, with a key.
+func (c courier) sign(changed []byte, key SneakernetKey) []byte {
+	c.t.Helper()
+	content := changed[:bytes.LastIndexByte(changed[:len(changed)-1], '\n')+1]
+	digest := sha256.Sum256(content)
+	trailer, err := json.Marshal(sneakernetTrailer{
+		SHA256: hex.EncodeToString(digest[:]), Kid: key.ID, Signature: base64.RawURLEncoding.EncodeToString(ed25519.Sign(key.Private, signed(digest[:]))),
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return append(append(bytes.Clone(content), trailer...), '\n')
+}
+
 // bring imports a file and demands these counts: applied, already there, discarded,
 // refused, held back.
 func (c courier) bring(file []byte, want ...int) Imported {
@@ -344,6 +358,47 @@ func TestDeadLettersStayOutOfTheFile(t *testing.T) {
 	}
 }
 
+// An operator's correction is carried before what was accepted after the mistake, as the
+// site shows it and its processor would apply it, although it was accepted later. A file
+// in which it comes after that is refused.
+func TestCorrectionIsCarriedBeforeWhatCameAfterTheMistake(t *testing.T) {
+	t.Parallel()
+	s := both(t)
+	c := newCourier(t, s)
+	note := txntest.Note(t, s.Buffered, "first", nil)
+	mistake := txntest.EditNote(t, s.Buffered, txntest.Edit{ID: note, Body: "poison", Status: "open"})
+	later := txntest.EditNote(t, s.Buffered, txntest.Edit{ID: note, Body: "later", Status: "open"})
+	slow := func(c *Config) { c.RetryDelay, c.Editor = time.Hour, noteEditor{} }
+	m := make1(t, s, slow)
+	start(t, m)
+	dead(t, s, 2)
+	drained(t, s, 60*time.Second)
+	stop(t, m)
+	at := serve(t, make1(t, s, slow))
+	at.send("ada", "POST", "/buffer/transactions/"+mistake.TransactionID.String()+"/replace", `{"reason":"mistyped","request":{"body":"corrected"}}`, "", 200)
+	waiting, ok := s.Store.Current().Tx(later.TransactionID)
+	if !ok || waiting.State != pending.StateBlocked {
+		t.Fatalf("what came after the mistake is %+v: the test's precondition fails", waiting)
+	}
+	if _, err := s.Store.Retry(sandboxtest.Context(t), waiting.Seq); err != nil {
+		t.Fatal(err)
+	}
+	file := c.export(3)
+	lines := bytes.SplitAfter(file, []byte("\n"))
+	former := c.sign(bytes.Join([][]byte{lines[0], lines[1], lines[3], lines[2], lines[4]}, nil), c.key)
+	var refused *BadFileError
+	if _, err := c.try(former); !errors.As(err, &refused) || !strings.Contains(refused.Reason, "out of order") {
+		t.Errorf("by seq: %v", err)
+	}
+	c.bring(file, 2, 1, 0, 0, 0)
+	if got := txntest.Bodies(t, s.PrimaryPool)[note]; got != "later" {
+		t.Errorf("main has %q, want what was written last", got)
+	}
+	start(t, make1(t, s, slow))
+	drained(t, s, 60*time.Second)
+	exact(t, s, map[uuid.UUID]string{note: "later"})
+}
+
 // A discarded transaction is in no later file, and an earlier file cannot apply it.
 func TestDiscardedStaysDiscardedWhateverAFileSays(t *testing.T) {
 	t.Parallel()
@@ -411,19 +466,6 @@ func TestFilesThatAreNotTheSitesOwnAreRefused(t *testing.T) {
 		}
 		return changed
 	}
-	// sign signs a changed file anew, with a key.
-	sign := func(changed []byte, key SneakernetKey) []byte {
-		t.Helper()
-		content := changed[:bytes.LastIndexByte(changed[:len(changed)-1], '\n')+1]
-		digest := sha256.Sum256(content)
-		trailer, err := json.Marshal(sneakernetTrailer{
-			SHA256: hex.EncodeToString(digest[:]), Kid: key.ID, Signature: base64.RawURLEncoding.EncodeToString(ed25519.Sign(key.Private, signed(digest[:]))),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return append(append(bytes.Clone(content), trailer...), '\n')
-	}
 	_, stranger, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -447,20 +489,20 @@ func TestFilesThatAreNotTheSitesOwnAreRefused(t *testing.T) {
 		"a line twice":          {bytes.Join(append(rows[:2:2], rows[1:]...), nil), "changed"},
 		"edited":                {replace("note 1", "note 7"), "digest"},
 		"edited, digest made new": {func() []byte {
-			f := sign(replace("note 1", "note 7"), c.key)
+			f := c.sign(replace("note 1", "note 7"), c.key)
 			return bytes.Replace(f, f[bytes.LastIndex(f, []byte(`"signature":"`)):], []byte(`"signature":"`+trailer.Signature+"\"}\n"), 1)
 		}(), "signature"},
 		"other line ends":          {bytes.ReplaceAll(file, []byte("\n"), []byte("\r\n")), "digest"},
 		"something after the end":  {append(bytes.Clone(file), "x\n"...), "follows"},
-		"of a later version":       {sign(replace(`"version":1`, `"version":2`), c.key), "version 2"},
-		"of an unknown site":       {sign(replace(`"site":"`+s.Site, `"site":"nowhere`), c.key), "does not know"},
-		"by an unknown key":        {sign(file, SneakernetKey{ID: "observatory-x", Private: stranger}), "published"},
-		"by another's key":         {sign(file, newKey(t, s, sandboxtest.MainSite)), "published"},
-		"by a forged key":          {sign(file, SneakernetKey{ID: c.key.ID, Private: stranger}), "signature"},
+		"of a later version":       {c.sign(replace(`"version":1`, `"version":2`), c.key), "version 2"},
+		"of an unknown site":       {c.sign(replace(`"site":"`+s.Site, `"site":"nowhere`), c.key), "does not know"},
+		"by an unknown key":        {c.sign(file, SneakernetKey{ID: "observatory-x", Private: stranger}), "published"},
+		"by another's key":         {c.sign(file, newKey(t, s, sandboxtest.MainSite)), "published"},
+		"by a forged key":          {c.sign(file, SneakernetKey{ID: c.key.ID, Private: stranger}), "signature"},
 		"signed as something else": {bytes.Replace(file, []byte(trailer.Signature), []byte(base64.RawURLEncoding.EncodeToString(domainless)), 1), "signature"},
-		"with an unknown kind":     {sign(replace("notes.write/1", "notes.write/9"), c.key), "cannot read"},
-		"out of order":             {sign(bytes.Join([][]byte{rows[0], rows[2], rows[1], bytes.Join(rows[3:], nil)}, nil), c.key), "out of order"},
-		"for another site":         {sign(bytes.ReplaceAll(file, []byte(`"site":"`+s.Site+`","actor"`), []byte(`"site":"elsewhere","actor"`)), c.key), "another site"},
+		"with an unknown kind":     {c.sign(replace("notes.write/1", "notes.write/9"), c.key), "cannot read"},
+		"out of order":             {c.sign(bytes.Join([][]byte{rows[0], rows[2], rows[1], bytes.Join(rows[3:], nil)}, nil), c.key), "out of order"},
+		"for another site":         {c.sign(bytes.ReplaceAll(file, []byte(`"site":"`+s.Site+`","actor"`), []byte(`"site":"elsewhere","actor"`)), c.key), "another site"},
 	}
 	for name, bad := range cases {
 		done, err := c.try(bad.file)

@@ -129,7 +129,7 @@ func (w *Buffered) Write(ctx context.Context, req Request, build func(ctx contex
 		}
 		return Receipt{
 			TransactionID: tx.ID, State: state, Changes: v.draft.changes, Checked: v.builder.Checked(),
-			Sync: pending.Sync{State: state, TransactionID: &tx.ID},
+			Sync: pending.Sync{State: state, TransactionID: &tx.ID}, load: v.view.Load,
 		}, nil
 	}
 	return Receipt{}, problem.DatabaseBusy.New("other writes to the same records were faster each time")
@@ -267,6 +267,7 @@ func (w *Buffered) replay(ctx context.Context, req Request, existing *pending.Ex
 	if !bytes.Equal(existing.Digest, req.Digest) {
 		return Receipt{}, reused()
 	}
+	load := w.config.Store.Current().Load
 	stored, err := w.config.Store.Lookup(ctx, existing.Seq)
 	if err != nil {
 		return Receipt{}, err
@@ -278,24 +279,60 @@ func (w *Buffered) replay(ctx context.Context, req Request, existing *pending.Ex
 	if err != nil {
 		return Receipt{}, err
 	}
-	r := Receipt{TransactionID: stored.ID, Replayed: true, Changes: changes, Checked: true}
+	r := Receipt{TransactionID: stored.ID, Replayed: true, Changes: changes, Checked: true, load: load}
 	view, err := w.config.Store.CatchUp(ctx)
 	if err != nil {
 		return Receipt{}, err
 	}
-	return w.reached(r, view), nil
+	r, known := w.reached(ctx, r, view)
+	if !known {
+		return Receipt{}, problem.DatabaseBusy.New("the site's Redis was restarted while the first attempt was looked for")
+	}
+	return r, nil
 }
 
-// reached gives a receipt the state that a view shows.
-func (w *Buffered) reached(r Receipt, view pending.View) Receipt {
+// reached gives a receipt the state that a view shows. A transaction that has left the
+// view it was in has replicated. One that is missing after Redis has lost its memory, or
+// come back with an older one, may be lost: then only the ledger can tell, and false says
+// that it does not, and that the receipt is as it was.
+func (w *Buffered) reached(ctx context.Context, r Receipt, view pending.View) (Receipt, bool) {
 	tx, pendingStill := view.Tx(r.TransactionID)
-	if !pendingStill {
+	switch {
+	case pendingStill:
+		r.State, r.Sync, r.load = tx.State, pending.Sync{State: tx.State, TransactionID: &tx.ID}, view.Load
+	case view.Load != "" && view.Load == r.load:
 		r.State, r.Sync = pending.StateReplicated, pending.Sync{State: pending.StateReplicated}
-		return r
+	default:
+		state, err := w.inLedger(ctx, r.TransactionID)
+		if err != nil {
+			w.config.Logger.DebugContext(ctx, "the replica cannot tell about a transaction that Redis has lost", "error", err)
+		}
+		if state == "" {
+			return r, false
+		}
+		r.State, r.Sync = state, pending.Sync{State: state}
 	}
-	r.State, r.Sync = tx.State, pending.Sync{State: tx.State, TransactionID: &tx.ID}
-	return r
+	return r, true
 }
+
+// inLedger is what the replica's ledger says of a transaction, "" when it has none.
+func (w *Buffered) inLedger(ctx context.Context, id uuid.UUID) (state pending.State, err error) {
+	err = w.config.Reader.Read(ctx, func(ctx context.Context, s *pending.Snapshot) error {
+		rows, err := db.New(s.DB).FindLedgerOutcomes(ctx, []uuid.UUID{id})
+		for _, row := range rows {
+			state = pending.StateReplicated
+			if row.Outcome != "applied" {
+				state = pending.StateDiscarded
+			}
+		}
+		return err
+	})
+	return state, err
+}
+
+// lookAgain is how often the ledger is asked about a transaction that Redis has lost:
+// nothing tells when it comes there.
+const lookAgain = time.Second
 
 // Wait implements Writer: it waits until the transaction is replicated, failed,
 // blocked or discarded, until time is up, or until the process is to end.
@@ -303,18 +340,22 @@ func (w *Buffered) Wait(ctx context.Context, receipt Receipt, timeout time.Durat
 	if receipt.CommitLSN != "" || receipt.ValidateOnly {
 		return receipt // written at main directly, or not at all
 	}
-	timer := time.NewTimer(timeout)
-	defer timer.Stop()
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	for {
 		changed := w.config.Store.Watch()
-		receipt = w.reached(receipt, w.config.Store.Current())
+		var known bool
+		receipt, known = w.reached(ctx, receipt, w.config.Store.Current())
 		if receipt.State != pending.StateBuffered && receipt.State != pending.StateApplied {
 			return receipt
 		}
+		var again <-chan time.Time
+		if !known {
+			again = time.After(lookAgain)
+		}
 		select {
 		case <-changed:
-		case <-timer.C:
-			return receipt
+		case <-again:
 		case <-w.config.Ending:
 			return receipt
 		case <-ctx.Done():

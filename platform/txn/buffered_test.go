@@ -3,6 +3,7 @@ package txn_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/opsdb/opsdb/platform/lsn"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/rdb"
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
 	"github.com/opsdb/opsdb/platform/txn"
 	"github.com/opsdb/opsdb/platform/txn/txntest"
@@ -146,5 +148,42 @@ func TestWaitEndsWithTheTime(t *testing.T) {
 	}
 	if got := s.Direct.Wait(t.Context(), txn.Receipt{State: pending.StateApplied}, time.Hour); got.State != pending.StateApplied {
 		t.Errorf("at main: %+v", got)
+	}
+}
+
+// TestWaitDoesNotTakeALostWriteForReplicated: Redis comes back without a transaction that
+// it had acknowledged. Who waits for it is told the last state that was known, until the
+// ledger has it.
+func TestWaitDoesNotTakeALostWriteForReplicated(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	ctx := sandboxtest.Context(t)
+	receipt := txntest.EditNote(t, s.Buffered, txntest.Edit{ID: txntest.Note(t, s.Buffered, "x", nil), Body: "y", Status: "open"})
+	client, err := rdb.Open(rdb.Options{URL: s.RedisURL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := client.Keys(ctx, "site:"+s.Site+":*").Result()
+	if err != nil || len(keys) == 0 {
+		t.Fatalf("the site's keys: %v, %v", keys, err)
+	}
+	if err := errors.Join(client.Del(ctx, keys...).Err(), client.Close()); err != nil {
+		t.Fatal(err)
+	}
+	view, err := s.Store.CatchUp(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, there := view.Tx(receipt.TransactionID); there {
+		t.Fatal("Redis still has it: the test's precondition fails")
+	}
+	if got := s.Buffered.Wait(ctx, receipt, time.Second); got.State != pending.StateBuffered || got.Sync.State != pending.StateBuffered {
+		t.Errorf("of a lost write is said %+v", got)
+	}
+	// Main had it, by a file or by a commit that Redis did not live to see.
+	s.Exec(t, fmt.Sprintf(`INSERT INTO applied_transaction (id, site, seq, outcome, operation, actor, accepted_at, applied_at, changes)
+		VALUES ('%s', '%s', 2, 'applied', 'edit-note', 'user:ada', now(), now(), '[]')`, receipt.TransactionID, s.Site))
+	if got := s.Buffered.Wait(ctx, receipt, time.Minute); got.State != pending.StateReplicated {
+		t.Errorf("of one that the ledger has is said %+v", got)
 	}
 }

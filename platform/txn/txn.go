@@ -141,6 +141,9 @@ type Receipt struct {
 	// Checked is false when the transaction was accepted while the replica could
 	// not be read, so that Check was skipped.
 	Checked bool
+	// load is the life of Redis in which a buffered transaction was last seen. What
+	// leaves the view of that life has replicated; of another one nothing follows.
+	load string
 }
 
 // Writer carries transactions out. It is decided once, when the server is wired,
