@@ -140,6 +140,11 @@ bench: build setup ## Measure against the floors and write docs/benchmarks (a qu
 bench-growth: build setup ## Measure how costs grow with backlog and table size (a quarter of an hour)
 	bin/opsdb bench --growth --write docs/benchmarks $(BENCH)
 
+# A module of its own: Prometheus' parser is no dependency of the product.
+.PHONY: promql
+promql: ## Read every expression of deploy/ with Prometheus' own parser
+	cd tools/promql && $(GO) test -count=1 ./...
+
 # A module of its own: what the product is compared with is no dependency of it.
 .PHONY: compare
 compare: build setup ## Measure beside a naive loop, asynq and river (ten minutes; flags in COMPARE)

@@ -200,6 +200,34 @@ func TestDashboardNamesWhatThereIs(t *testing.T) {
 	}
 }
 
+// TestWhatNeedsAnOperatorHasAnAlert: what a discarded one blocked stays
+// blocked, while nothing is failed any more; a process that is gone and a slow way to main
+// have an alert too.
+func TestWhatNeedsAnOperatorHasAnAlert(t *testing.T) {
+	r, _ := alerts(t)
+	want := map[string]string{
+		"OpsdbDeadLetters": `opsdb_buffer_transactions{state=~"failed|blocked"}`, "OpsdbProcessDown": `up{job=~"opsdb.*"} == 0`, "OpsdbReplicatingIsSlow": "opsdb:replicated:p99 >",
+	}
+	for _, g := range r.Groups {
+		for _, rule := range g.Rules {
+			if part, ok := want[rule.Alert]; ok && strings.Contains(rule.Expr, part) {
+				delete(want, rule.Alert)
+			}
+		}
+	}
+	for name, part := range want {
+		t.Errorf("no alert %s looks at %s", name, part)
+	}
+}
+
+// TestRedisTellsItsFsyncs: the settings and the page that explains the metric say the same.
+func TestRedisTellsItsFsyncs(t *testing.T) {
+	setting := regexp.MustCompile(`(?m)^latency-monitor-threshold \d+$`).FindString(read(t, "redis/redis.conf"))
+	if setting == "" || !strings.Contains(read(t, "../docs/metrics.md"), "`"+setting+"`") {
+		t.Errorf("redis.conf sets %q, docs/metrics.md says something else", setting)
+	}
+}
+
 // TestWrongExpressionsAreFound: the check itself can fail.
 func TestWrongExpressionsAreFound(t *testing.T) {
 	known := metrics(t)
