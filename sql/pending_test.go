@@ -159,8 +159,8 @@ func TestPendingFunctionsAreInlined(t *testing.T) {
 	t.Parallel()
 	db := sandboxtest.New(t).Primary(t)
 	functions := list(t, db, "SELECT proname::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proname LIKE '%\\_pending' ORDER BY 1")
-	if len(functions) != 6 {
-		t.Errorf("functions %v, want six", functions)
+	if len(functions) != 7 {
+		t.Errorf("functions %v, want seven", functions)
 	}
 	for _, function := range functions {
 		plan := strings.Join(list(t, db, "EXPLAIN SELECT * FROM "+function+"('[]'::jsonb) p"), "\n")

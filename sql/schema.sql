@@ -89,6 +89,40 @@ CREATE TYPE public.work_status AS ENUM (
     'cancelled'
 );
 
+-- Name: audit_event; Type: TABLE
+
+CREATE TABLE public.audit_event (
+    id uuid NOT NULL,
+    at timestamp with time zone NOT NULL,
+    site text NOT NULL,
+    user_id bigint,
+    token_id bigint,
+    action text NOT NULL,
+    table_name text NOT NULL,
+    row_id text NOT NULL,
+    detail jsonb NOT NULL,
+    request_id text NOT NULL,
+    prev_hash text NOT NULL,
+    hash text NOT NULL,
+    created_at timestamp with time zone NOT NULL
+);
+
+-- Name: TABLE audit_event; Type: COMMENT
+
+COMMENT ON TABLE public.audit_event IS 'Logins, tokens, roles and decisions of operators, one hash chain a site; append only.';
+
+-- Name: audit_event_pending(jsonb); Type: FUNCTION
+
+CREATE FUNCTION public.audit_event_pending(pending jsonb) RETURNS SETOF public.audit_event
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT r.*
+    FROM jsonb_to_recordset(pending) AS e (id uuid, "create" boolean, columns jsonb)
+    LEFT JOIN audit_event AS base ON base.id = e.id
+    CROSS JOIN LATERAL jsonb_populate_record(base, e.columns) AS r
+    WHERE e."create" OR base.id IS NOT NULL
+$$;
+
 -- Name: bump_table_version(); Type: FUNCTION
 
 CREATE FUNCTION public.bump_table_version() RETURNS trigger
@@ -473,28 +507,6 @@ COMMENT ON COLUMN public.applied_transaction.changes IS 'Table, row id, kind and
 -- Name: COLUMN applied_transaction.created_at; Type: COMMENT
 
 COMMENT ON COLUMN public.applied_transaction.created_at IS 'By the primary''s clock; accepted_at and applied_at are by the site''s.';
-
--- Name: audit_event; Type: TABLE
-
-CREATE TABLE public.audit_event (
-    id uuid NOT NULL,
-    at timestamp with time zone NOT NULL,
-    site text NOT NULL,
-    user_id bigint,
-    token_id bigint,
-    action text NOT NULL,
-    table_name text NOT NULL,
-    row_id text NOT NULL,
-    detail jsonb NOT NULL,
-    request_id text NOT NULL,
-    prev_hash text NOT NULL,
-    hash text NOT NULL,
-    created_at timestamp with time zone NOT NULL
-);
-
--- Name: TABLE audit_event; Type: COMMENT
-
-COMMENT ON TABLE public.audit_event IS 'Logins, tokens, roles and decisions of operators, one hash chain a site; append only.';
 
 -- Name: data_location; Type: TABLE
 
@@ -2170,6 +2182,10 @@ CREATE INDEX audit_event_at_id_idx ON public.audit_event USING btree (at DESC, i
 
 CREATE INDEX audit_event_site_at_idx ON public.audit_event USING btree (site, at DESC);
 
+-- Name: audit_event_site_prev_hash_key; Type: INDEX
+
+CREATE UNIQUE INDEX audit_event_site_prev_hash_key ON public.audit_event USING btree (site, prev_hash);
+
 -- Name: data_location_instrument_id_idx; Type: INDEX
 
 CREATE INDEX data_location_instrument_id_idx ON public.data_location USING btree (instrument_id) WHERE (instrument_id IS NOT NULL);
@@ -2458,6 +2474,14 @@ CREATE INDEX user_role_granted_by_idx ON public.user_role USING btree (granted_b
 
 CREATE INDEX user_role_role_id_idx ON public.user_role USING btree (role_id);
 
+-- Name: api_token api_token_version; Type: TRIGGER
+
+CREATE TRIGGER api_token_version AFTER DELETE OR UPDATE OF is_active OR TRUNCATE ON public.api_token FOR EACH STATEMENT EXECUTE FUNCTION public.bump_table_version();
+
+-- Name: app_user app_user_version; Type: TRIGGER
+
+CREATE TRIGGER app_user_version AFTER DELETE OR UPDATE OF is_active OR TRUNCATE ON public.app_user FOR EACH STATEMENT EXECUTE FUNCTION public.bump_table_version();
+
 -- Name: data_location data_location_version; Type: TRIGGER
 
 CREATE TRIGGER data_location_version AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.data_location FOR EACH STATEMENT EXECUTE FUNCTION public.bump_table_version();
@@ -2513,6 +2537,10 @@ CREATE TRIGGER spectral_line_version AFTER INSERT OR DELETE OR UPDATE OR TRUNCAT
 -- Name: telescope telescope_version; Type: TRIGGER
 
 CREATE TRIGGER telescope_version AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.telescope FOR EACH STATEMENT EXECUTE FUNCTION public.bump_table_version();
+
+-- Name: user_role user_role_version; Type: TRIGGER
+
+CREATE TRIGGER user_role_version AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.user_role FOR EACH STATEMENT EXECUTE FUNCTION public.bump_table_version();
 
 -- Name: api_token api_token_user_id_fkey; Type: FK CONSTRAINT
 

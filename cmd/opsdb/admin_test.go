@@ -61,8 +61,8 @@ func TestFirstAdministratorComesFromTheCommandLine(t *testing.T) {
 		t.Errorf("revoking: %v", err)
 	}
 	list, err := opsdb(t, pair, "token", "list", "--json")
-	var tokens []auth.Token
-	if err != nil || json.Unmarshal([]byte(list), &tokens) != nil || len(tokens) != 1 || tokens[0].Active {
+	var tokens []auth.APIToken
+	if err != nil || json.Unmarshal([]byte(list), &tokens) != nil || len(tokens) != 1 || tokens[0].IsActive {
 		t.Errorf("tokens %s, %v", list, err)
 	}
 	if strings.Contains(list, strings.TrimSpace(secret)[20:]) {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/opsdb/opsdb/modules/observations"
 	"github.com/opsdb/opsdb/platform/config"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/rdb"
@@ -85,7 +84,7 @@ func withStore(ctx context.Context, c *config.Config, catalog *txn.Catalog, clie
 
 func storeOptions(c *config.Config, catalog *txn.Catalog, durability pending.Durability) pending.Options {
 	return pending.Options{
-		Site: c.SiteName, Tables: observations.Tables(), Decoder: catalog, Capacity: c.BufferSize, Retention: c.Retention, Durability: durability,
+		Site: c.SiteName, Tables: bufferedTables(), Decoder: catalog, Capacity: c.BufferSize, Retention: c.Retention, Durability: durability,
 	}
 }
 

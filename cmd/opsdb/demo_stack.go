@@ -229,7 +229,7 @@ func (d *demo) startAPIs(ctx context.Context) error {
 		}
 		program = self
 	}
-	common := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TZ=UTC", "SHUTDOWN_TIMEOUT=5s"}
+	common := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TZ=UTC", "SHUTDOWN_TIMEOUT=5s", "DEMO_MODE=true"}
 	common = append(common, d.options.env...)
 	args := d.options.serve
 	if args == nil {

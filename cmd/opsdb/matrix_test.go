@@ -51,6 +51,9 @@ func (c matrixCredential) may(permission string) bool {
 	if c.refused || permission == api.AnyUser {
 		return !c.refused
 	}
+	if permission == api.LoggedIn {
+		return false // all of these are API tokens
+	}
 	narrowed := len(c.scopes) == 0 || slices.ContainsFunc(c.scopes, func(scope string) bool {
 		return scope == permission || strings.HasSuffix(scope, ":*") && strings.HasPrefix(permission, strings.TrimSuffix(scope, "*"))
 	})

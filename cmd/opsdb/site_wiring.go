@@ -56,6 +56,7 @@ type site struct {
 	access  *auth.AccessTokens
 	logins  auth.Sessions
 	checker *auth.Authenticator
+	audit   *auth.Log
 	id      int64 // of the site's row
 
 	background sync.WaitGroup
@@ -74,6 +75,9 @@ func newCatalog() (*txn.Catalog, error) { return txn.NewCatalog(bufferedSteps().
 func bufferedSteps() []txn.Step {
 	return slices.Concat(observations.Steps(), buffer.Steps(), auth.Steps())
 }
+
+// bufferedTables are the tables that have pending rows at a secondary site.
+func bufferedTables() []pending.Table { return slices.Concat(observations.Tables(), auth.Tables()) }
 
 // newDirectCatalog knows, beside those, the steps that are carried out on the primary
 // alone. A Buffered writer does not know them, so that none can get into a buffer: their
@@ -160,7 +164,7 @@ func (s *site) openSecondary(ctx context.Context, fatal context.CancelCauseFunc)
 		return err
 	}
 	s.store, err = pending.Open(ctx, s.redis, pending.Options{
-		Site: c.SiteName, Tables: observations.Tables(), Decoder: s.catalog, Capacity: c.BufferSize, Retention: c.Retention,
+		Site: c.SiteName, Tables: bufferedTables(), Decoder: s.catalog, Capacity: c.BufferSize, Retention: c.Retention,
 		Durability: pending.Durability(c.Durability), Logger: s.log,
 	})
 	if err != nil {
@@ -213,13 +217,23 @@ func (s *site) openDirect(replayed func(context.Context, lsn.Position) error) (*
 
 func (s *site) openBuffer(ctx context.Context, replica *pgxpool.Pool) (err error) {
 	c := s.config
+	log := auth.LogConfig{Writer: s.writer, Site: c.SiteName, Logger: s.log}
+	if s.store != nil {
+		log.Capacity = c.BufferSize
+	}
+	s.audit = auth.NewLog(log)
 	s.buffer, err = buffer.New(buffer.Config{
 		Site: c.SiteName, URL: c.BackendURL, Version: version(), Store: s.store, Writer: s.writer, Reader: s.reader, Replica: replica, Primary: s.primary, PrimaryURL: c.MainDB.URL,
 		Editor: s.observations().Editor(), Catalog: s.catalog, Problems: s.problems, Capacity: c.BufferSize, BatchSize: c.BatchSize, BatchBytes: int(c.BatchBytes),
 		RetryAttempts: c.RetryAttempts, RetryDelay: c.RetryDelay, Interval: c.ProcessInterval, LSNInterval: c.LSNInterval, NoLSN: !c.LSNTracking,
-		Logger: s.log, Tracer: s.tracer, Ending: ctx.Done(),
+		Logger: s.log, Tracer: s.tracer, Ending: ctx.Done(), Audit: s.decided,
 	})
 	return err
+}
+
+// decided tells the audit log what an operator has decided about dead letters.
+func (s *site) decided(ctx context.Context, action, transaction string, detail map[string]any) {
+	s.audit.Record(ctx, auth.Event{Action: action, Table: "applied_transaction", Row: transaction, Detail: detail})
 }
 
 // siteID finds the id of the site's own row: the replica knows it, and Redis keeps it
@@ -320,7 +334,7 @@ func (s *site) auth() *auth.Module {
 	c := s.config
 	return auth.New(auth.Config{
 		Site: c.SiteName, Reader: s.reader, Direct: s.direct, DB: s.local, Credentials: s.checker, Keys: s.keys, AccessTokens: s.access, Sessions: s.logins,
-		GitHub: newGitHub(c, s.log), FrontendURL: c.FrontendURL, BackendURL: c.BackendURL, Logger: s.log,
+		GitHub: newGitHub(c, s.log), FrontendURL: c.FrontendURL, BackendURL: c.BackendURL, Audit: s.audit, Demo: c.Demo, Logger: s.log,
 	})
 }
 
@@ -355,6 +369,7 @@ func (s *site) start(ctx context.Context) {
 	}
 	counting, halt := context.WithCancel(context.WithoutCancel(ctx))
 	s.halt = halt
+	s.background.Go(func() { s.checker.Follow(counting) })
 	s.background.Go(func() { s.uses.Run(counting, sink, 10*time.Second, s.log) })
 }
 
@@ -399,6 +414,6 @@ func describe() (*api.Router, error) {
 	if err != nil {
 		return nil, err
 	}
-	register(r, &site{config: &config.Config{}, buffer: &buffer.Module{}})
+	register(r, &site{config: &config.Config{Demo: true}, buffer: &buffer.Module{}})
 	return r, nil
 }

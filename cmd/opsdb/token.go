@@ -96,9 +96,9 @@ func newTokenListCommand(url *string, asJSON *bool) *cobra.Command {
 	return list
 }
 
-func tokenState(t auth.Token) string {
+func tokenState(t auth.APIToken) string {
 	switch {
-	case !t.Active:
+	case !t.IsActive:
 		return "revoked"
 	case t.ExpiresAt != nil && !time.Now().Before(*t.ExpiresAt):
 		return "expired"
@@ -111,8 +111,8 @@ func newTokenRevokeCommand(url *string) *cobra.Command {
 	revoke := &cobra.Command{
 		Use:   "revoke [ID]",
 		Short: "End an API token for good",
-		Long: `End an API token for good. The main site refuses it within 30 seconds, another
-site 30 seconds after its replica shows the revocation.`,
+		Long: `End an API token for good. The main site refuses it within a second or two, another
+site as soon after its replica shows the revocation.`,
 		Example: `  opsdb token revoke 17
   opsdb token revoke --user vera --name laptop`,
 		Args: cobra.MaximumNArgs(1),

@@ -16,7 +16,7 @@ import (
 func newUserCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "user",
-		Short: "Make users and list them",
+		Short: "Make, list and change users",
 		Args:  cobra.NoArgs,
 	}
 	url, asJSON := primaryFlag(cmd), jsonFlag(cmd)
@@ -80,17 +80,81 @@ func newUserCommand() *cobra.Command {
 				fmt.Fprintln(table, "USER\tROLES\tKIND\tACTIVE\tNAME")
 				for _, u := range users {
 					kind := "person"
-					if u.Service {
+					if u.IsService {
 						kind = "service"
 					}
-					fmt.Fprintf(table, "%s\t%s\t%s\t%t\t%s\n", u.Username, strings.Join(u.Roles, ", "), kind, u.Active, u.FullName)
+					fmt.Fprintf(table, "%s\t%s\t%s\t%t\t%s\n", u.Username, strings.Join(u.Roles, ", "), kind, u.IsActive, u.FullName)
 				}
 				return table.Flush()
 			})
 		},
 	}
-	cmd.AddCommand(create, grant, list)
+	cmd.AddCommand(create, grant, newUserRevokeCommand(url), list, newUserShowCommand(url, asJSON),
+		newUserActiveCommand(url, "deactivate", "Refuse a user's credentials from now on", false),
+		newUserActiveCommand(url, "activate", "Accept a user's credentials again", true))
 	return cmd
+}
+
+func newUserRevokeCommand(url *string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "revoke NAME ROLE",
+		Short: "Take a role from a user",
+		Args:  cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withPrimary(cmd.Context(), *url, func(conn *pgx.Conn) error {
+				if err := auth.NewAdmin(conn).RevokeRole(cmd.Context(), args[0], args[1]); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(cmd.ErrOrStderr(), "user %s no longer has the role %s\n", args[0], args[1])
+				return err
+			})
+		},
+	}
+}
+
+func newUserActiveCommand(url *string, verb, short string, active bool) *cobra.Command {
+	return &cobra.Command{
+		Use:   verb + " NAME",
+		Short: short,
+		Long:  short + `. The main site follows within a second or two, another site as soon after its replica shows it.`,
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withPrimary(cmd.Context(), *url, func(conn *pgx.Conn) error {
+				if err := auth.NewAdmin(conn).SetActive(cmd.Context(), args[0], active); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(cmd.ErrOrStderr(), "user %s: active %t\n", args[0], active)
+				return err
+			})
+		},
+	}
+}
+
+func newUserShowCommand(url *string, asJSON *bool) *cobra.Command {
+	return &cobra.Command{
+		Use:   "show NAME",
+		Short: "Show one user",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withPrimary(cmd.Context(), *url, func(conn *pgx.Conn) error {
+				u, err := auth.NewAdmin(conn).User(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				if *asJSON {
+					return printJSON(cmd.OutOrStdout(), u)
+				}
+				email := "unknown"
+				if u.Email != nil {
+					email = *u.Email
+				}
+				table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
+				fmt.Fprintf(table, "user\t%s (%d)\nname\t%s\nroles\t%s\nactive\t%t\nservice\t%t\ne-mail\t%s\nlast login\t%s\ncreated\t%s\n",
+					u.Username, u.ID, u.FullName, strings.Join(u.Roles, ", "), u.IsActive, u.IsService, email, when(u.LastLoginAt, "never"), when(&u.CreatedAt, ""))
+				return table.Flush()
+			})
+		},
+	}
 }
 
 // required marks flags that a command cannot do without.

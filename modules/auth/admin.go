@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,37 +32,13 @@ func NewAdmin(conn beginner) *Admin { return &Admin{conn: conn, now: time.Now} }
 
 // Errors of Admin that a caller may want to tell apart.
 var (
-	ErrUserExists  = errors.New("the user exists already")
-	ErrUserUnknown = errors.New("there is no such user")
-	ErrRoleUnknown = errors.New("there is no such role")
-	ErrTokenExists = errors.New("the user has an active token of that name already")
-	ErrTokenGone   = errors.New("there is no such active token")
+	ErrUserExists        = errors.New("the user exists already")
+	ErrUserUnknown       = errors.New("there is no such user")
+	ErrRoleUnknown       = errors.New("there is no such role")
+	ErrTokenExists       = errors.New("the user has an active token of that name already")
+	ErrLastAdministrator = errors.New("nobody would be left who may manage users")
+	ErrTokenGone         = errors.New("there is no such active token")
 )
-
-// User is a person or a service account.
-type User struct {
-	ID       int64    `json:"id"`
-	Username string   `json:"username"`
-	FullName string   `json:"full_name"`
-	Active   bool     `json:"active"`
-	Service  bool     `json:"service"`
-	Roles    []string `json:"roles"`
-}
-
-// Token is what may be known of an API token.
-type Token struct {
-	ID         int64      `json:"id"`
-	Username   string     `json:"username"`
-	Name       string     `json:"name"`
-	Prefix     string     `json:"prefix"`
-	Scopes     []string   `json:"scopes"`
-	Active     bool       `json:"active"`
-	ExpiresAt  *time.Time `json:"expires_at"`
-	LastUsedAt *time.Time `json:"last_used_at"`
-	UsageCount int64      `json:"usage_count"`
-	CreatedAt  time.Time  `json:"created_at"`
-	RevokedAt  *time.Time `json:"revoked_at"`
-}
 
 // CreateUser adds a user with roles. It changes nothing when the user exists (ErrUserExists) or a role does not
 // (ErrRoleUnknown).
@@ -108,17 +86,94 @@ func grant(ctx context.Context, q *db.Queries, username, role string, now time.T
 	return nil
 }
 
+// allRows is the size of a page that has them all.
+const allRows = math.MaxInt32
+
 // Users returns all users, by name.
 func (a *Admin) Users(ctx context.Context) ([]User, error) {
-	rows, err := db.New(a.conn).ListUsers(ctx)
+	rows, err := db.New(a.conn).ListUsers(ctx, db.ListUsersParams{PageSize: allRows})
 	if err != nil {
 		return nil, fmt.Errorf("reading users: %w", err)
 	}
 	users := make([]User, 0, len(rows))
 	for _, row := range rows {
-		users = append(users, User{ID: row.ID, Username: row.Username, FullName: row.FullName, Active: row.IsActive, Service: row.IsService, Roles: row.Roles})
+		users = append(users, User(row))
 	}
 	return users, nil
+}
+
+// User returns one user by name.
+func (a *Admin) User(ctx context.Context, username string) (User, error) {
+	row, err := db.New(a.conn).GetUserRecord(ctx, db.GetUserRecordParams{Username: &username})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return User{}, fmt.Errorf("user %s: %w", username, ErrUserUnknown)
+	}
+	if err != nil {
+		return User{}, fmt.Errorf("reading user %s: %w", username, err)
+	}
+	return User(row), nil
+}
+
+// SetActive makes a user active or not. The last one who may manage users stays
+// (ErrLastAdministrator).
+func (a *Admin) SetActive(ctx context.Context, username string, active bool) error {
+	return a.change(ctx, username, func(q *db.Queries, user User, now time.Time) error {
+		return q.UpdateUser(ctx, db.UpdateUserParams{ID: user.ID, IsActive: &active, UpdatedAt: now})
+	})
+}
+
+// RevokeRole takes a role from a user; one that the user does not have is ErrRoleUnknown.
+// The last one who may manage users keeps that (ErrLastAdministrator).
+func (a *Admin) RevokeRole(ctx context.Context, username, role string) error {
+	return a.change(ctx, username, func(q *db.Queries, user User, now time.Time) error {
+		at := slices.Index(user.Roles, role)
+		if at < 0 {
+			return fmt.Errorf("taking role %s from %s: %w", role, username, ErrRoleUnknown)
+		}
+		return q.SetUserRoles(ctx, db.SetUserRolesParams{UserID: user.ID, Roles: slices.Delete(user.Roles, at, at+1), GrantedAt: now})
+	})
+}
+
+// change changes a user, if that leaves somebody who may manage users.
+func (a *Admin) change(ctx context.Context, username string, fn func(q *db.Queries, user User, now time.Time) error) error {
+	return pgx.BeginFunc(ctx, a.conn, func(tx pgx.Tx) error {
+		q := db.New(tx)
+		if err := q.LockRoles(ctx); err != nil {
+			return fmt.Errorf("changing user %s: %w", username, err)
+		}
+		user, err := (&Admin{conn: tx, now: a.now}).User(ctx, username)
+		if err != nil {
+			return err
+		}
+		before, err := q.CountOtherManagers(ctx, 0)
+		if err != nil {
+			return fmt.Errorf("counting who may manage users: %w", err)
+		}
+		if err := fn(q, user, a.now().UTC()); err != nil {
+			return fmt.Errorf("changing user %s: %w", username, err)
+		}
+		after, err := q.CountOtherManagers(ctx, 0)
+		if err != nil {
+			return fmt.Errorf("counting who may manage users: %w", err)
+		}
+		if before > 0 && after == 0 {
+			return fmt.Errorf("changing user %s: %w", username, ErrLastAdministrator)
+		}
+		return nil
+	})
+}
+
+// Roles returns all roles, by name.
+func (a *Admin) Roles(ctx context.Context) ([]Role, error) {
+	rows, err := db.New(a.conn).ListRoles(ctx, db.ListRolesParams{PageSize: allRows})
+	if err != nil {
+		return nil, fmt.Errorf("reading roles: %w", err)
+	}
+	roles := make([]Role, 0, len(rows))
+	for _, row := range rows {
+		roles = append(roles, Role(row))
+	}
+	return roles, nil
 }
 
 // NewToken says which API token to make.
@@ -180,18 +235,18 @@ func (a *Admin) HasToken(ctx context.Context, username, name string) (bool, erro
 }
 
 // Tokens returns the tokens of a user, or of all users when the name is empty.
-func (a *Admin) Tokens(ctx context.Context, username string) ([]Token, error) {
-	var filter *string
+func (a *Admin) Tokens(ctx context.Context, username string) ([]APIToken, error) {
+	params := db.ListTokensParams{PageSize: allRows}
 	if username != "" {
-		filter = &username
+		params.Username = []string{username}
 	}
-	rows, err := db.New(a.conn).ListTokens(ctx, filter)
+	rows, err := db.New(a.conn).ListTokens(ctx, params)
 	if err != nil {
 		return nil, fmt.Errorf("reading tokens: %w", err)
 	}
-	tokens := make([]Token, 0, len(rows))
+	tokens := make([]APIToken, 0, len(rows))
 	for _, row := range rows {
-		tokens = append(tokens, Token(row))
+		tokens = append(tokens, APIToken(row))
 	}
 	return tokens, nil
 }

@@ -120,7 +120,7 @@ func TestRevokedTokenLeavesItsNameToASuccessor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(tokens) != 2 || tokens[0].Active || !tokens[1].Active || tokens[0].RevokedAt == nil {
+	if len(tokens) != 2 || tokens[0].IsActive || !tokens[1].IsActive || tokens[0].RevokedAt == nil {
 		t.Errorf("tokens: %+v", tokens)
 	}
 }

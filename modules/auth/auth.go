@@ -42,6 +42,10 @@ type Config struct {
 	FrontendURL, BackendURL string
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
+	// Audit keeps the audit log; nil keeps none.
+	Audit Recorder
+	// Demo offers tokens to everybody, for a stack that runs to be looked at.
+	Demo bool
 	// Logger gets what goes wrong beside a request; nil is slog.Default.
 	Logger *slog.Logger
 }
@@ -84,4 +88,12 @@ func (m *Module) Register(r *api.Router) {
 	registerKeys(r, m)
 	registerGitHub(r, m)
 	registerSessions(r, m)
+	registerUsers(r, m)
+	registerRoles(r, m)
+	registerTokens(r, m)
+	registerPreferences(r, m)
+	registerAudit(r, m)
+	if m.config.Demo {
+		registerDemo(r, m)
+	}
 }

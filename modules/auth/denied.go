@@ -94,7 +94,7 @@ func UserID(ctx context.Context, site DBTX, username string) (int64, error) {
 }
 
 // Steps returns one value of each step of this module that a secondary site buffers, for the catalog.
-func Steps() []txn.Step { return []txn.Step{Revoke{}} }
+func Steps() []txn.Step { return []txn.Step{Revoke{}, RecordEvent{}} }
 
 // Revoke makes at main what a cut-off site has denied: the user is not active any more, or the token is revoked.
 type Revoke db.RevokeParams

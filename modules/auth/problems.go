@@ -7,6 +7,22 @@ import (
 	"github.com/opsdb/opsdb/platform/problem"
 )
 
+// The problems of this module.
+var (
+	// LastAdministrator: somebody must be left who can mend what an administrator does.
+	LastAdministrator = &problem.Kind{Code: "last-administrator", Status: http.StatusConflict, Title: "Nobody would be left who may manage users",
+		Doc: "The change would take `manage:users` from the last active user who has it. Give it to another one first."}
+	// RoleUnknown: a role went away while it was given to somebody.
+	RoleUnknown = &problem.Kind{Code: "role-unknown", Status: http.StatusUnprocessableEntity, Title: "There is no such role",
+		Doc: "A role that the request names does not exist. `GET /roles` lists those that do."}
+	// PermissionUnknown: the same of a permission.
+	PermissionUnknown = &problem.Kind{Code: "permission-unknown", Status: http.StatusUnprocessableEntity, Title: "There is no such permission",
+		Doc: "A permission that the request names does not exist. `GET /permissions` lists those that do."}
+	// TokenRevoked: a token is revoked once.
+	TokenRevoked = &problem.Kind{Code: "token-revoked", Status: http.StatusConflict, Title: "The token has been revoked already",
+		Doc: "An API token is revoked once, and for good. Make a new one where one is needed."}
+)
+
 // The problems of logins.
 var (
 	loginNotConfigured = &problem.Kind{Code: "login-not-configured", Status: http.StatusNotFound, Title: "This site has no login with GitHub",
@@ -29,7 +45,10 @@ var (
 
 // Problems are the problems of this module and what its tables' constraints mean to a client.
 var Problems = problem.Set{
-	Kinds: []*problem.Kind{loginNotConfigured, loginExpired, loginRefused, notAMember, usernameTaken, githubUnreachable, authorizationPending, codeInvalid},
+	Kinds: []*problem.Kind{
+		LastAdministrator, RoleUnknown, PermissionUnknown, TokenRevoked, EventFollowed,
+		loginNotConfigured, loginExpired, loginRefused, notAMember, usernameTaken, githubUnreachable, authorizationPending, codeInvalid,
+	},
 	Constraints: map[string]problem.Constraint{
 		"app_user_pkey":                      {Kind: problem.Conflict, Message: "the user exists already"},
 		"app_user_username_key":              {Kind: problem.Conflict, Field: "body.username", Message: "the name is taken"},
@@ -60,6 +79,7 @@ var Problems = problem.Set{
 		"session_user_id_fkey":               {Kind: problem.Invalid, Message: "there is no such user"},
 		"session_refresh_hash_key":           {Kind: problem.Conflict, Message: "the session exists already"},
 		"signing_key_pkey":                   {Kind: problem.Conflict, Message: "the key is published already"},
+		"audit_event_site_prev_hash_key":     {Kind: EventFollowed, Message: "another event of the site follows the same one"},
 		"audit_event_pkey":                   {Kind: problem.IDTaken, Message: "the event is recorded already"},
 	},
 }

@@ -68,6 +68,9 @@ type Config struct {
 	// Stalled is how long a processor may be stuck at main before it is ended, 12 s.
 	Stalled time.Duration
 
+	// Audit is told what operators have decided: the action, the transaction it was about
+	// ("" for none or all) and what else is to be known. Nil tells nobody.
+	Audit  func(ctx context.Context, action, transaction string, detail map[string]any)
 	Logger *slog.Logger
 	// Tracer makes the spans of flushes, and of what became of traced requests; nil
 	// makes none.

@@ -32,17 +32,19 @@ func (m *Module) retryOne(ctx context.Context, in *retryInput) (*requeuedOutput,
 	if !tx.State.Dead() {
 		return nil, NotADeadLetter.New("the transaction is %s; only failed and blocked ones can be tried again", tx.State)
 	}
-	return m.retry(ctx, in.Write, tx.Seq)
+	return m.retry(ctx, in.Write, in.ID.String(), tx.Seq)
 }
 
 func (m *Module) retryAll(ctx context.Context, in *writeInput) (*requeuedOutput, error) {
 	if m.main() {
 		return nil, noBufferHere()
 	}
-	return m.retry(ctx, in.Write)
+	return m.retry(ctx, in.Write, "")
 }
 
-func (m *Module) retry(ctx context.Context, in api.Write, seqs ...int64) (*requeuedOutput, error) {
+// retry puts dead letters back into the buffer: all of them, or the one that transaction
+// and seqs name.
+func (m *Module) retry(ctx context.Context, in api.Write, transaction string, seqs ...int64) (*requeuedOutput, error) {
 	var n int
 	var repeated bool
 	var err error
@@ -60,7 +62,7 @@ func (m *Module) retry(ctx context.Context, in api.Write, seqs ...int64) (*reque
 		if n > 0 {
 			m.figures.decisions.WithLabelValues(decisionRetry).Inc()
 		}
-		m.record(ctx, "dead letters were put back into the buffer", "transactions", n)
+		m.record(ctx, "dead_letter.retry", transaction, "dead letters were put back into the buffer", "transactions", n)
 	}
 	return requeued(n, repeated), nil
 }
@@ -81,7 +83,7 @@ func (m *Module) discardOne(ctx context.Context, in *discardInput) (*decisionOut
 	}
 	if !receipt.Replayed && !receipt.ValidateOnly {
 		m.figures.decisions.WithLabelValues(decisionDiscard).Inc()
-		m.record(ctx, "a dead letter was discarded", "transaction_id", in.ID, "reason", in.Body.Reason)
+		m.record(ctx, "dead_letter.discard", in.ID.String(), "a dead letter was discarded", "transaction_id", in.ID.String(), "reason", in.Body.Reason)
 	}
 	return m.decision(ctx, in.Write, d, receipt), nil
 }
@@ -96,7 +98,7 @@ func (m *Module) replaceOne(ctx context.Context, in *replaceInput) (*decisionOut
 	}
 	if !receipt.Replayed && !receipt.ValidateOnly {
 		m.figures.decisions.WithLabelValues(decisionReplace).Inc()
-		m.record(ctx, "a dead letter was replaced", "transaction_id", in.ID, "replaced_by", receipt.TransactionID, "reason", in.Body.Reason)
+		m.record(ctx, "dead_letter.replace", in.ID.String(), "a dead letter was replaced", "transaction_id", in.ID.String(), "replaced_by", receipt.TransactionID.String(), "reason", in.Body.Reason)
 	}
 	return m.decision(ctx, in.Write, d, receipt), nil
 }
@@ -141,15 +143,29 @@ func (m *Module) setPaused(ctx context.Context, in api.Write, paused bool) (*dra
 		return nil, err
 	}
 	if !repeated {
-		m.record(ctx, "draining was switched", "paused", paused)
+		action := "buffer.resume"
+		if paused {
+			action = "buffer.pause"
+		}
+		m.record(ctx, action, "", "draining was switched", "paused", paused)
 	}
 	out := &drainingOutput{Body: Draining{Paused: paused}}
 	out.SetReplayed(repeated)
 	return out, nil
 }
 
-// record logs what an operator has done.
-func (m *Module) record(ctx context.Context, what string, args ...any) {
+// record logs what an operator has done, and tells the audit log. args are names and
+// values in turn.
+func (m *Module) record(ctx context.Context, action, transaction, what string, args ...any) {
+	if m.config.Audit != nil {
+		detail := map[string]any{}
+		for i := 0; i+1 < len(args); i += 2 {
+			if name, ok := args[i].(string); ok {
+				detail[name] = args[i+1]
+			}
+		}
+		m.config.Audit(ctx, action, transaction, detail)
+	}
 	if p, ok := api.PrincipalFrom(ctx); ok {
 		args = append(args, "actor", p.Actor())
 	}

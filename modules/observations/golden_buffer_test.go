@@ -3,6 +3,7 @@ package observations_test
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"maps"
 	"net/http"
 	"os"
@@ -197,6 +198,7 @@ func writeGoldenBuffer(t *testing.T, version string) {
 	at.do(http.MethodPatch, "/executed_obs_units/"+execution, object{"comment": "patched"}).want(http.StatusOK)
 	at.put("/executed_obs_units/"+execution+"/finish", object{"status": "completed", "end_time": "2026-07-16T11:40:00Z", "pwv_mm": 0.6}).want(http.StatusOK)
 	at.put("/raw_data_package/"+pack+"/finalize", object{"size_bytes": 4096, "checksum_algorithm": "xxh64", "checksum": "00ff00ff00ff00ff"}).want(http.StatusOK)
+	auth.NewLog(auth.LogConfig{Writer: at.writer, Site: s.Site, Logger: slog.Default()}).Record(ctx, auth.Event{Action: "golden.event", Table: "role", Row: "1", Detail: map[string]any{"text": "golden", "number": 1}})
 	at.start(goldenUnit, object{"comment": "a discarded dead letter"})
 	at.start(goldenUnit, object{"comment": "a dead letter that is replaced"})
 	failed := at.start(goldenUnit, object{"comment": "a dead letter"}).id()

@@ -68,7 +68,7 @@ func wire(t testing.TB, pair *sandboxtest.Pair) *sites {
 	if s.catalog, err = txn.NewCatalog(slices.Concat(observations.Steps(), buffer.Steps(), auth.Steps())...); err != nil {
 		t.Fatal(err)
 	}
-	if s.problems, err = problem.NewCatalog(txn.Problems, observations.Problems, buffer.Problems); err != nil {
+	if s.problems, err = problem.NewCatalog(txn.Problems, observations.Problems, buffer.Problems, auth.Problems); err != nil {
 		t.Fatal(err)
 	}
 	primary := openPool(t, pg.OpenWriter, pair.MainRoleURL)
@@ -97,7 +97,7 @@ func (s *sites) processWith(t testing.TB, replica *pgxpool.Pool, limits pending.
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := pending.Open(sandboxtest.Context(t), client, pending.Options{Site: s.Site, Tables: observations.Tables(), Decoder: s.catalog})
+	store, err := pending.Open(sandboxtest.Context(t), client, pending.Options{Site: s.Site, Tables: slices.Concat(observations.Tables(), auth.Tables()), Decoder: s.catalog})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,13 +13,19 @@ import (
 
 const bearer = "bearer"
 
+// The kinds of credential.
+const (
+	KindToken = "api_token"
+	KindLogin = "jwt" // of somebody who has logged in
+)
+
 // Principal is who sent a request, and what that credential permits at this time.
 type Principal struct {
 	UserID      int64
 	Username    string
 	Roles       []string
 	Permissions map[string]bool // effective ones: those of the roles, narrowed by the scopes
-	Kind        string          // api_token or jwt
+	Kind        string          // KindToken or KindLogin
 	TokenID     int64           // of an API token
 	SessionID   string          // of a JWT
 	Expires     time.Time       // zero: never
@@ -77,10 +83,23 @@ func (r *Router) admit(w http.ResponseWriter, req *http.Request, st *state) *pro
 		return p
 	}
 	st.principal = &principal
-	if st.op.Permission != AnyUser && !principal.Can(st.op.Permission) {
-		return problem.Forbidden.New("the permission %s is needed", st.op.Permission)
+	if p := permit(st.op, principal); p != nil {
+		return p
 	}
 	return r.limit(w, req, st)
+}
+
+// permit says why a principal may not call an operation, nil when it may.
+func permit(op *Op, principal Principal) *problem.Problem {
+	switch {
+	case op.Permission == AnyUser:
+		return nil
+	case op.Permission == LoggedIn && principal.Kind == KindToken:
+		return problem.Forbidden.New("an API token may not do this: log in")
+	case op.Permission == LoggedIn, principal.Can(op.Permission):
+		return nil
+	}
+	return problem.Forbidden.New("the permission %s is needed", op.Permission)
 }
 
 func (r *Router) authenticate(req *http.Request) (Principal, error) {

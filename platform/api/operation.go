@@ -21,6 +21,8 @@ const (
 	Open = "open"
 	// AnyUser needs a valid credential, whatever it permits.
 	AnyUser = "any-user"
+	// LoggedIn needs a user who has logged in: no API token will do, whatever it permits.
+	LoggedIn = "logged-in-user"
 )
 
 // Op describes an operation: what the document says of it, who may call it and
@@ -31,7 +33,7 @@ type Op struct {
 	Path        string // pattern of http.ServeMux, /executed_obs_units/{id}
 	Summary     string // one line
 	Description string // Markdown
-	Permission  string // "read:observations", Open or AnyUser
+	Permission  string // "read:observations", Open, AnyUser or LoggedIn
 	Critical    bool   // buffered at a secondary site: x-critical
 	Tags        []string
 	Status      int             // of success; 0 = 200, or 204 without a body
@@ -65,7 +67,7 @@ var (
 )
 
 func validPermission(s string) bool {
-	return s == Open || s == AnyUser || permission.MatchString(s)
+	return s == Open || s == AnyUser || s == LoggedIn || permission.MatchString(s)
 }
 
 // Register adds an operation. The handler gets input that has passed every check

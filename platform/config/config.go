@@ -57,6 +57,8 @@ type Config struct {
 	CORSOrigins    []string `env:"CORS_ORIGINS" doc:"Origins of browsers that may call the API, separated by commas."`
 	RateLimit      Rate     `env:"RATE_LIMIT" envDefault:"2000/s" doc:"Requests per credential; critical writes of service users are never limited. 0: no limit."`
 
+	Demo bool `env:"DEMO_MODE" envDefault:"false" doc:"true gives a token to everybody who asks (POST /api/demo/create-demo-token): for opsdb demo, never for a site that anybody depends on."`
+
 	LogLevel  string `env:"LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error, in any case."`
 	LogFormat string `env:"LOG_FORMAT" envDefault:"json" doc:"json, or text for people."`
 

@@ -57,22 +57,21 @@ INSERT INTO session (id, user_id, site, refresh_hash, created_at, updated_at, ex
 VALUES (@id, @user_id, @site, @refresh_hash, @created_at, @created_at, @expires_at, @user_agent);
 
 -- RenewSession puts the next refresh token in the place of the one that was presented. No row means that it was another one, or that the session has ended.
--- @sqlc-vet-disable writes-must-change
 -- The count of rows tells the caller, who finds out which of both it was.
 -- name: RenewSession :execrows
+-- @sqlc-vet-disable writes-must-change
 UPDATE session SET previous_hash = refresh_hash, refresh_hash = @next_hash, updated_at = @now::timestamptz
 WHERE id = @id AND refresh_hash = @presented_hash AND revoked_at IS NULL AND expires_at > @now::timestamptz;
 
 -- EndSession ends a session for good; one that has ended already stays as it is.
--- @sqlc-vet-disable writes-must-change
 -- Ending it twice is no mistake.
 -- name: EndSession :exec
+-- @sqlc-vet-disable writes-must-change
 UPDATE session SET revoked_at = @now::timestamptz, updated_at = @now::timestamptz WHERE id = @id AND revoked_at IS NULL;
 
--- EndSessions ends all sessions of a user.
--- @sqlc-vet-disable writes-must-change
--- A user without a session is no mistake.
+-- EndSessions ends all sessions of a user; one without a session is no mistake.
 -- name: EndSessions :exec
+-- @sqlc-vet-disable writes-must-change
 UPDATE session SET revoked_at = @now::timestamptz, updated_at = @now::timestamptz WHERE user_id = @user_id AND revoked_at IS NULL;
 
 -- SignUp adds a person who logs in with GitHub for the first time; the id was taken beforehand.
@@ -104,10 +103,106 @@ SELECT @user_id, id, true, @at, @at FROM wanted
 ON CONFLICT DO NOTHING;
 
 -- Revoke makes a user inactive, or ends an API token, by id; 0 is none. What is so already stays as it is: main may have decided the same meanwhile.
--- @sqlc-vet-disable writes-must-change
 -- A revocation that changes nothing has its aim.
 -- name: Revoke :exec
+-- @sqlc-vet-disable writes-must-change
 WITH people AS (
     UPDATE app_user AS u SET is_active = false, version = u.version + 1, updated_at = @at::timestamptz WHERE u.id = @user_id AND u.is_active
 )
 UPDATE api_token AS t SET is_active = false, revoked_at = @at::timestamptz, updated_at = @at::timestamptz WHERE t.id = @token_id AND t.is_active;
+
+-- InsertUser adds a user with the id that was taken for it.
+-- name: InsertUser :exec
+INSERT INTO app_user (id, username, email, full_name, is_service, created_at, updated_at)
+OVERRIDING SYSTEM VALUE VALUES (@id, @username, sqlc.narg('email'), @full_name, @is_service, @created_at, @created_at);
+
+-- UpdateUser changes some columns of a user, of one version where one is expected.
+-- name: UpdateUser :exec
+WITH changed AS (
+    UPDATE app_user SET
+        is_active = coalesce(sqlc.narg('is_active')::boolean, is_active),
+        full_name = coalesce(sqlc.narg('full_name')::text, full_name),
+        email = CASE WHEN @set_email::boolean THEN sqlc.narg('email')::text ELSE email END,
+        version = version + 1, updated_at = @updated_at
+    WHERE id = @id AND (sqlc.narg('expected_version')::integer IS NULL OR version = sqlc.narg('expected_version'))
+    RETURNING id
+)
+SELECT must_change(count(*)) FROM changed;
+
+-- SetUserRoles gives a user exactly these roles; one that is not there is an error.
+-- name: SetUserRoles :exec
+WITH wanted AS (
+    SELECT id FROM role WHERE name = ANY (@roles::text[])
+), gone AS (
+    DELETE FROM user_role ur WHERE ur.user_id = @user_id AND ur.role_id NOT IN (SELECT w.id FROM wanted w)
+), added AS (
+    INSERT INTO user_role (user_id, role_id, granted_by, granted_at, created_at)
+    SELECT @user_id, w.id, sqlc.narg('granted_by')::bigint, @granted_at, @granted_at FROM wanted w
+    ON CONFLICT DO NOTHING
+)
+SELECT must_change(count(*), cardinality(@roles::text[])) FROM wanted;
+
+-- LockRoles makes changes of who may manage users wait for each other.
+-- name: LockRoles :exec
+SELECT id FROM role ORDER BY id FOR NO KEY UPDATE;
+
+-- KeepManager fails when nobody is left who may manage users.
+-- name: KeepManager :exec
+SELECT must_change(least(count(*), 1)) FROM app_user u
+WHERE u.is_active AND EXISTS (
+    SELECT FROM user_role ur JOIN role_permission rp ON rp.role_id = ur.role_id JOIN permission p ON p.id = rp.permission_id
+    WHERE ur.user_id = u.id AND p.name = 'manage:users');
+
+-- UpdateRole changes the description of a role, of one version where one is expected.
+-- name: UpdateRole :exec
+WITH changed AS (
+    UPDATE role SET description = @description, version = version + 1, updated_at = @updated_at
+    WHERE id = @id AND (sqlc.narg('expected_version')::integer IS NULL OR version = sqlc.narg('expected_version'))
+    RETURNING id
+)
+SELECT must_change(count(*)) FROM changed;
+
+-- SetRolePermissions gives a role exactly these permissions; one that is not there is an error.
+-- name: SetRolePermissions :exec
+WITH wanted AS (
+    SELECT id FROM permission WHERE name = ANY (@permissions::text[])
+), gone AS (
+    DELETE FROM role_permission rp WHERE rp.role_id = @role_id AND rp.permission_id NOT IN (SELECT w.id FROM wanted w)
+), added AS (
+    INSERT INTO role_permission (role_id, permission_id, created_at)
+    SELECT @role_id, w.id, @created_at FROM wanted w
+    ON CONFLICT DO NOTHING
+)
+SELECT must_change(count(*), cardinality(@permissions::text[])) FROM wanted;
+
+-- InsertToken stores the hash of a new API token with the id that was taken for it.
+-- name: InsertToken :exec
+INSERT INTO api_token (id, user_id, name, token_hash, prefix, scopes, expires_at, created_at, updated_at)
+OVERRIDING SYSTEM VALUE VALUES (@id, @user_id, @name, @token_hash, @prefix, @scopes::text[], sqlc.narg('expires_at'), @created_at, @created_at);
+
+-- EndToken ends an API token for good; one that has ended already is an error.
+-- name: EndToken :exec
+WITH changed AS (
+    UPDATE api_token SET is_active = false, revoked_at = @revoked_at::timestamptz, updated_at = @revoked_at::timestamptz
+    WHERE id = @id AND is_active
+    RETURNING id
+)
+SELECT must_change(count(*)) FROM changed;
+
+-- SetPreferences stores a user's document whole, over one version where one is expected (0: none).
+-- name: SetPreferences :exec
+WITH changed AS (
+    INSERT INTO user_preference AS p (user_id, preferences, version, created_at, updated_at)
+    SELECT @user_id, @preferences, 1, @updated_at, @updated_at
+    WHERE sqlc.narg('expected_version')::integer IS NULL OR sqlc.narg('expected_version') = 0
+       OR EXISTS (SELECT FROM user_preference up WHERE up.user_id = @user_id)
+    ON CONFLICT (user_id) DO UPDATE SET preferences = excluded.preferences, version = p.version + 1, updated_at = excluded.updated_at
+    WHERE sqlc.narg('expected_version')::integer IS NULL OR p.version = sqlc.narg('expected_version')
+    RETURNING user_id
+)
+SELECT must_change(count(*)) FROM changed;
+
+-- InsertAuditEvent appends an event to the audit log; every column is the step's.
+-- name: InsertAuditEvent :exec
+INSERT INTO audit_event (id, at, site, user_id, token_id, action, table_name, row_id, detail, request_id, prev_hash, hash, created_at)
+VALUES (@id, @at, @site, sqlc.narg('user_id'), sqlc.narg('token_id'), @action, @table_name, @row_id, @detail, @request_id, @prev_hash, @hash, @created_at);

@@ -5,7 +5,10 @@
 package db
 
 import (
+	"encoding/json"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // A person or a service account; the actor of its writes is user:<username>.
@@ -22,4 +25,21 @@ type AppUser struct {
 	Version     int32      `json:"version"`
 	CreatedAt   time.Time  `json:"created_at"`
 	UpdatedAt   time.Time  `json:"updated_at"`
+}
+
+// Logins, tokens, roles and decisions of operators, one hash chain a site; append only.
+type AuditEvent struct {
+	ID        uuid.UUID       `json:"id"`
+	At        time.Time       `json:"at"`
+	Site      string          `json:"site"`
+	UserID    *int64          `json:"user_id"`
+	TokenID   *int64          `json:"token_id"`
+	Action    string          `json:"action"`
+	TableName string          `json:"table_name"`
+	RowID     string          `json:"row_id"`
+	Detail    json.RawMessage `json:"detail"`
+	RequestID string          `json:"request_id"`
+	PrevHash  string          `json:"prev_hash"`
+	Hash      string          `json:"hash"`
+	CreatedAt time.Time       `json:"created_at"`
 }

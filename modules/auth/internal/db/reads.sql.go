@@ -7,10 +7,246 @@ package db
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/google/uuid"
 )
+
+const countAuditEvents = `-- name: CountAuditEvents :one
+SELECT (
+    (SELECT count(*) FROM audit_event t
+        WHERE t.id <> ALL ($1::uuid[])
+          AND ($2::text[] IS NULL OR t.action = ANY ($2::text[]))
+          AND ($3::text[] IS NULL OR t.site = ANY ($3::text[]))
+          AND ($4::bigint[] IS NULL OR t.user_id = ANY ($4::bigint[]))
+          AND ($5::text[] IS NULL OR t.table_name = ANY ($5::text[]))
+          AND ($6::text[] IS NULL OR t.row_id = ANY ($6::text[]))
+          AND ($7::timestamptz IS NULL OR t.at >= $7::timestamptz)
+          AND ($8::timestamptz IS NULL OR t.at < $8::timestamptz)
+    )
+    + (SELECT count(*) FROM audit_event_pending($9) p
+        WHERE true
+          AND ($2::text[] IS NULL OR p.action = ANY ($2::text[]))
+          AND ($3::text[] IS NULL OR p.site = ANY ($3::text[]))
+          AND ($4::bigint[] IS NULL OR p.user_id = ANY ($4::bigint[]))
+          AND ($5::text[] IS NULL OR p.table_name = ANY ($5::text[]))
+          AND ($6::text[] IS NULL OR p.row_id = ANY ($6::text[]))
+          AND ($7::timestamptz IS NULL OR p.at >= $7::timestamptz)
+          AND ($8::timestamptz IS NULL OR p.at < $8::timestamptz)
+    ))::bigint AS total
+`
+
+type CountAuditEventsParams struct {
+	Replaced  []uuid.UUID     `json:"replaced"`
+	Action    []string        `json:"action"`
+	Site      []string        `json:"site"`
+	UserID    []int64         `json:"user_id"`
+	TableName []string        `json:"table_name"`
+	RowID     []string        `json:"row_id"`
+	AtFrom    *time.Time      `json:"at_from"`
+	AtTo      *time.Time      `json:"at_to"`
+	Pending   json.RawMessage `json:"pending"`
+}
+
+// CountAuditEvents counts the events that the filters keep.
+func (q *Queries) CountAuditEvents(ctx context.Context, arg CountAuditEventsParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countAuditEvents,
+		arg.Replaced,
+		arg.Action,
+		arg.Site,
+		arg.UserID,
+		arg.TableName,
+		arg.RowID,
+		arg.AtFrom,
+		arg.AtTo,
+		arg.Pending,
+	)
+	var total int64
+	err := row.Scan(&total)
+	return total, err
+}
+
+const countManagersWithout = `-- name: CountManagersWithout :one
+SELECT count(*) FROM app_user u
+WHERE u.is_active AND EXISTS (
+    SELECT FROM user_role ur JOIN role_permission rp ON rp.role_id = ur.role_id JOIN permission p ON p.id = rp.permission_id
+    WHERE ur.user_id = u.id AND ur.role_id <> $1 AND p.name = 'manage:users')
+`
+
+// CountManagersWithout counts the active users who may manage users by another role than one.
+func (q *Queries) CountManagersWithout(ctx context.Context, roleID int64) (int64, error) {
+	row := q.db.QueryRow(ctx, countManagersWithout, roleID)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countOtherManagers = `-- name: CountOtherManagers :one
+SELECT count(*) FROM app_user u
+WHERE u.is_active AND u.id <> $1 AND EXISTS (
+    SELECT FROM user_role ur JOIN role_permission rp ON rp.role_id = ur.role_id JOIN permission p ON p.id = rp.permission_id
+    WHERE ur.user_id = u.id AND p.name = 'manage:users')
+`
+
+// CountOtherManagers counts the active users beside one who may manage users.
+func (q *Queries) CountOtherManagers(ctx context.Context, userID int64) (int64, error) {
+	row := q.db.QueryRow(ctx, countOtherManagers, userID)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countPermissions = `-- name: CountPermissions :one
+SELECT count(*) FROM permission p
+WHERE
+  ($1::text[] IS NULL OR p.name = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(p.name)) > 0)
+`
+
+type CountPermissionsParams struct {
+	Name         []string `json:"name"`
+	NameContains *string  `json:"name_contains"`
+}
+
+// CountPermissions counts the permissions that the filters keep.
+func (q *Queries) CountPermissions(ctx context.Context, arg CountPermissionsParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countPermissions, arg.Name, arg.NameContains)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countRoles = `-- name: CountRoles :one
+SELECT count(*) FROM role r
+WHERE
+  ($1::text[] IS NULL OR r.name = ANY ($1::text[]))
+  AND ($2::text[] IS NULL OR EXISTS (SELECT FROM role_permission rp JOIN permission p ON p.id = rp.permission_id WHERE rp.role_id = r.id AND p.name = ANY ($2::text[])))
+`
+
+type CountRolesParams struct {
+	Name       []string `json:"name"`
+	Permission []string `json:"permission"`
+}
+
+// CountRoles counts the roles that the filters keep.
+func (q *Queries) CountRoles(ctx context.Context, arg CountRolesParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countRoles, arg.Name, arg.Permission)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countTokens = `-- name: CountTokens :one
+SELECT count(*) FROM api_token t
+JOIN app_user u ON u.id = t.user_id
+WHERE
+  ($1::bigint IS NULL OR t.user_id = $1)
+  AND ($2::text[] IS NULL OR u.username = ANY ($2::text[]))
+  AND ($3::text[] IS NULL OR t.name = ANY ($3::text[]))
+  AND ($4::text IS NULL OR position(lower($4) IN lower(t.name)) > 0)
+  AND ($5::boolean IS NULL OR (t.is_active AND t.revoked_at IS NULL) = $5)
+  AND ($6::timestamptz IS NULL OR t.expires_at >= $6)
+  AND ($7::timestamptz IS NULL OR t.expires_at < $7)
+  AND ($8::boolean IS NULL OR (t.expires_at IS NOT NULL) = $8)
+`
+
+type CountTokensParams struct {
+	OfUser        *int64     `json:"of_user"`
+	Username      []string   `json:"username"`
+	Name          []string   `json:"name"`
+	NameContains  *string    `json:"name_contains"`
+	IsActive      *bool      `json:"is_active"`
+	ExpiresAtFrom *time.Time `json:"expires_at_from"`
+	ExpiresAtTo   *time.Time `json:"expires_at_to"`
+	HasExpiresAt  *bool      `json:"has_expires_at"`
+}
+
+// CountTokens counts the tokens that the filters keep.
+func (q *Queries) CountTokens(ctx context.Context, arg CountTokensParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countTokens,
+		arg.OfUser,
+		arg.Username,
+		arg.Name,
+		arg.NameContains,
+		arg.IsActive,
+		arg.ExpiresAtFrom,
+		arg.ExpiresAtTo,
+		arg.HasExpiresAt,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countUsers = `-- name: CountUsers :one
+SELECT count(*) FROM app_user u
+WHERE
+  ($1::text[] IS NULL OR u.username = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(u.username)) > 0)
+  AND ($3::text IS NULL OR position(lower($3) IN lower(u.full_name)) > 0)
+  AND ($4::boolean IS NULL OR u.is_active = $4)
+  AND ($5::boolean IS NULL OR u.is_service = $5)
+  AND ($6::text[] IS NULL OR EXISTS (SELECT FROM user_role ur JOIN role r ON r.id = ur.role_id WHERE ur.user_id = u.id AND r.name = ANY ($6::text[])))
+  AND ($7::text IS NULL OR position(lower($7) IN lower(concat_ws(chr(10), u.username, u.full_name, u.email))) > 0)
+`
+
+type CountUsersParams struct {
+	Username         []string `json:"username"`
+	UsernameContains *string  `json:"username_contains"`
+	FullNameContains *string  `json:"full_name_contains"`
+	IsActive         *bool    `json:"is_active"`
+	IsService        *bool    `json:"is_service"`
+	Role             []string `json:"role"`
+	Q                *string  `json:"q"`
+}
+
+// CountUsers counts the users that the filters keep.
+func (q *Queries) CountUsers(ctx context.Context, arg CountUsersParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countUsers,
+		arg.Username,
+		arg.UsernameContains,
+		arg.FullNameContains,
+		arg.IsActive,
+		arg.IsService,
+		arg.Role,
+		arg.Q,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const findRoles = `-- name: FindRoles :many
+SELECT r.name, EXISTS (SELECT FROM role_permission rp JOIN permission p ON p.id = rp.permission_id WHERE rp.role_id = r.id AND p.name = 'manage:users') AS manages
+FROM role r WHERE r.name = ANY ($1::text[])
+`
+
+type FindRolesRow struct {
+	Name    string `json:"name"`
+	Manages bool   `json:"manages"`
+}
+
+// FindRoles returns those of some roles that there are, and whether one of them lets manage users.
+func (q *Queries) FindRoles(ctx context.Context, names []string) ([]FindRolesRow, error) {
+	rows, err := q.db.Query(ctx, findRoles, names)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []FindRolesRow{}
+	for rows.Next() {
+		var i FindRolesRow
+		if err := rows.Scan(&i.Name, &i.Manages); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
 
 const getActiveToken = `-- name: GetActiveToken :one
 SELECT t.id, t.token_hash::text AS token_hash FROM api_token t
@@ -33,6 +269,23 @@ func (q *Queries) GetActiveToken(ctx context.Context, arg GetActiveTokenParams) 
 	row := q.db.QueryRow(ctx, getActiveToken, arg.Username, arg.Name)
 	var i GetActiveTokenRow
 	err := row.Scan(&i.ID, &i.TokenHash)
+	return i, err
+}
+
+const getAuditHead = `-- name: GetAuditHead :one
+SELECT hash, at FROM audit_event WHERE site = $1 ORDER BY at DESC, id DESC LIMIT 1
+`
+
+type GetAuditHeadRow struct {
+	Hash string    `json:"hash"`
+	At   time.Time `json:"at"`
+}
+
+// GetAuditHead returns the newest event of a site, which the next one follows.
+func (q *Queries) GetAuditHead(ctx context.Context, site string) (GetAuditHeadRow, error) {
+	row := q.db.QueryRow(ctx, getAuditHead, site)
+	var i GetAuditHeadRow
+	err := row.Scan(&i.Hash, &i.At)
 	return i, err
 }
 
@@ -83,6 +336,18 @@ func (q *Queries) GetCredential(ctx context.Context, tokenHash string) (GetCrede
 	return i, err
 }
 
+const getCredentialVersion = `-- name: GetCredentialVersion :one
+SELECT coalesce(sum(version), 0)::bigint AS version FROM table_version WHERE table_name IN ('app_user', 'user_role', 'api_token', 'role_permission')
+`
+
+// GetCredentialVersion is a number that rises whenever somebody may have lost a right.
+func (q *Queries) GetCredentialVersion(ctx context.Context) (int64, error) {
+	row := q.db.QueryRow(ctx, getCredentialVersion)
+	var version int64
+	err := row.Scan(&version)
+	return version, err
+}
+
 const getPerson = `-- name: GetPerson :many
 SELECT id, username, github_id, is_active FROM app_user WHERE github_id = $1::bigint OR username = $2
 `
@@ -125,6 +390,63 @@ func (q *Queries) GetPerson(ctx context.Context, arg GetPersonParams) ([]GetPers
 	return items, nil
 }
 
+const getPreferences = `-- name: GetPreferences :one
+SELECT preferences, version, updated_at FROM user_preference WHERE user_id = $1
+`
+
+type GetPreferencesRow struct {
+	Preferences json.RawMessage `json:"preferences"`
+	Version     int32           `json:"version"`
+	UpdatedAt   time.Time       `json:"updated_at"`
+}
+
+// GetPreferences returns what a user has set.
+func (q *Queries) GetPreferences(ctx context.Context, userID int64) (GetPreferencesRow, error) {
+	row := q.db.QueryRow(ctx, getPreferences, userID)
+	var i GetPreferencesRow
+	err := row.Scan(&i.Preferences, &i.Version, &i.UpdatedAt)
+	return i, err
+}
+
+const getRole = `-- name: GetRole :one
+SELECT r.id, r.name, r.description,
+    ARRAY(SELECT p.name FROM role_permission rp JOIN permission p ON p.id = rp.permission_id WHERE rp.role_id = r.id ORDER BY p.name)::text[] AS permissions,
+    r.version, r.created_at, r.updated_at
+FROM role r
+WHERE r.id = $1::bigint OR r.name = $2::text
+`
+
+type GetRoleParams struct {
+	ID   *int64  `json:"id"`
+	Name *string `json:"name"`
+}
+
+type GetRoleRow struct {
+	ID          int64     `json:"id"`
+	Name        string    `json:"name"`
+	Description string    `json:"description"`
+	Permissions []string  `json:"permissions"`
+	Version     int32     `json:"version"`
+	CreatedAt   time.Time `json:"created_at"`
+	UpdatedAt   time.Time `json:"updated_at"`
+}
+
+// GetRole returns one role with its permissions, by id or by name.
+func (q *Queries) GetRole(ctx context.Context, arg GetRoleParams) (GetRoleRow, error) {
+	row := q.db.QueryRow(ctx, getRole, arg.ID, arg.Name)
+	var i GetRoleRow
+	err := row.Scan(
+		&i.ID,
+		&i.Name,
+		&i.Description,
+		&i.Permissions,
+		&i.Version,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
 const getSession = `-- name: GetSession :one
 SELECT s.id, s.user_id, u.username, s.refresh_hash, s.previous_hash, s.created_at, s.updated_at, s.expires_at, s.revoked_at, s.user_agent
 FROM session s
@@ -164,6 +486,52 @@ func (q *Queries) GetSession(ctx context.Context, id uuid.UUID) (GetSessionRow, 
 	return i, err
 }
 
+const getToken = `-- name: GetToken :one
+SELECT t.id, t.user_id, u.username, t.name, t.prefix::text AS prefix, t.scopes, (t.is_active AND t.revoked_at IS NULL)::boolean AS is_active,
+    t.expires_at, t.last_used_at, t.usage_count, t.revoked_at, t.created_at, t.token_hash::text AS token_hash
+FROM api_token t
+JOIN app_user u ON u.id = t.user_id
+WHERE t.id = $1
+`
+
+type GetTokenRow struct {
+	ID         int64      `json:"id"`
+	UserID     int64      `json:"user_id"`
+	Username   string     `json:"username"`
+	Name       string     `json:"name"`
+	Prefix     string     `json:"prefix"`
+	Scopes     []string   `json:"scopes"`
+	IsActive   bool       `json:"is_active"`
+	ExpiresAt  *time.Time `json:"expires_at"`
+	LastUsedAt *time.Time `json:"last_used_at"`
+	UsageCount int64      `json:"usage_count"`
+	RevokedAt  *time.Time `json:"revoked_at"`
+	CreatedAt  time.Time  `json:"created_at"`
+	TokenHash  string     `json:"token_hash"`
+}
+
+// GetToken returns one API token, and the hash of its text.
+func (q *Queries) GetToken(ctx context.Context, id int64) (GetTokenRow, error) {
+	row := q.db.QueryRow(ctx, getToken, id)
+	var i GetTokenRow
+	err := row.Scan(
+		&i.ID,
+		&i.UserID,
+		&i.Username,
+		&i.Name,
+		&i.Prefix,
+		&i.Scopes,
+		&i.IsActive,
+		&i.ExpiresAt,
+		&i.LastUsedAt,
+		&i.UsageCount,
+		&i.RevokedAt,
+		&i.CreatedAt,
+		&i.TokenHash,
+	)
+	return i, err
+}
+
 const getUser = `-- name: GetUser :one
 SELECT id, username, github_id, email, full_name, avatar_url, is_active, is_service, last_login_at, version, created_at, updated_at FROM app_user WHERE username = $1
 `
@@ -182,6 +550,57 @@ func (q *Queries) GetUser(ctx context.Context, username string) (AppUser, error)
 		&i.IsActive,
 		&i.IsService,
 		&i.LastLoginAt,
+		&i.Version,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
+const getUserRecord = `-- name: GetUserRecord :one
+SELECT u.id, u.username, u.github_id, u.email, u.full_name, u.avatar_url, u.is_active, u.is_service, u.last_login_at,
+    ARRAY(SELECT r.name FROM user_role ur JOIN role r ON r.id = ur.role_id WHERE ur.user_id = u.id ORDER BY r.name)::text[] AS roles,
+    u.version, u.created_at, u.updated_at
+FROM app_user u
+WHERE u.id = $1::bigint OR u.username = $2::text
+`
+
+type GetUserRecordParams struct {
+	ID       *int64  `json:"id"`
+	Username *string `json:"username"`
+}
+
+type GetUserRecordRow struct {
+	ID          int64      `json:"id"`
+	Username    string     `json:"username"`
+	GithubID    *int64     `json:"github_id"`
+	Email       *string    `json:"email"`
+	FullName    string     `json:"full_name"`
+	AvatarUrl   string     `json:"avatar_url"`
+	IsActive    bool       `json:"is_active"`
+	IsService   bool       `json:"is_service"`
+	LastLoginAt *time.Time `json:"last_login_at"`
+	Roles       []string   `json:"roles"`
+	Version     int32      `json:"version"`
+	CreatedAt   time.Time  `json:"created_at"`
+	UpdatedAt   time.Time  `json:"updated_at"`
+}
+
+// GetUserRecord returns one user with the names of the roles, by id or by name.
+func (q *Queries) GetUserRecord(ctx context.Context, arg GetUserRecordParams) (GetUserRecordRow, error) {
+	row := q.db.QueryRow(ctx, getUserRecord, arg.ID, arg.Username)
+	var i GetUserRecordRow
+	err := row.Scan(
+		&i.ID,
+		&i.Username,
+		&i.GithubID,
+		&i.Email,
+		&i.FullName,
+		&i.AvatarUrl,
+		&i.IsActive,
+		&i.IsService,
+		&i.LastLoginAt,
+		&i.Roles,
 		&i.Version,
 		&i.CreatedAt,
 		&i.UpdatedAt,
@@ -222,6 +641,23 @@ func (q *Queries) GetUserRights(ctx context.Context, username string) (GetUserRi
 	return i, err
 }
 
+const hasActiveToken = `-- name: HasActiveToken :one
+SELECT EXISTS (SELECT FROM api_token t WHERE t.user_id = $1 AND t.name = $2 AND t.is_active)
+`
+
+type HasActiveTokenParams struct {
+	UserID int64  `json:"user_id"`
+	Name   string `json:"name"`
+}
+
+// HasActiveToken tells whether a user has an active token of a name.
+func (q *Queries) HasActiveToken(ctx context.Context, arg HasActiveTokenParams) (bool, error) {
+	row := q.db.QueryRow(ctx, hasActiveToken, arg.UserID, arg.Name)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
 const hasRole = `-- name: HasRole :one
 SELECT EXISTS (SELECT FROM role WHERE name = $1)
 `
@@ -249,6 +685,314 @@ func (q *Queries) HasToken(ctx context.Context, arg HasTokenParams) (bool, error
 	var exists bool
 	err := row.Scan(&exists)
 	return exists, err
+}
+
+const listAuditChain = `-- name: ListAuditChain :many
+SELECT t.id, t.at, t.site, t.user_id, t.token_id, t.action, t.table_name, t.row_id, t.detail, t.request_id, t.prev_hash, t.hash, t.created_at FROM audit_event t
+WHERE ($1::text IS NULL OR t.site = $1::text)
+  AND ($2::timestamptz IS NULL OR (t.at, t.id) > ($2::timestamptz, $3::uuid))
+ORDER BY t.at, t.id LIMIT $4
+`
+
+type ListAuditChainParams struct {
+	Site      *string    `json:"site"`
+	AfterTime *time.Time `json:"after_time"`
+	AfterID   *uuid.UUID `json:"after_id"`
+	PageSize  int32      `json:"page_size"`
+}
+
+// ListAuditChain gives some events of the audit log, oldest first, from behind one on.
+func (q *Queries) ListAuditChain(ctx context.Context, arg ListAuditChainParams) ([]AuditEvent, error) {
+	rows, err := q.db.Query(ctx, listAuditChain,
+		arg.Site,
+		arg.AfterTime,
+		arg.AfterID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []AuditEvent{}
+	for rows.Next() {
+		var i AuditEvent
+		if err := rows.Scan(
+			&i.ID,
+			&i.At,
+			&i.Site,
+			&i.UserID,
+			&i.TokenID,
+			&i.Action,
+			&i.TableName,
+			&i.RowID,
+			&i.Detail,
+			&i.RequestID,
+			&i.PrevHash,
+			&i.Hash,
+			&i.CreatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listAuditEvents = `-- name: ListAuditEvents :many
+SELECT r.id, r.at, r.site, r.user_id, r.token_id, r.action, r.table_name, r.row_id, r.detail, r.request_id, r.prev_hash, r.hash, r.created_at FROM (
+    (
+        SELECT t.id, t.at, t.site, t.user_id, t.token_id, t.action, t.table_name, t.row_id, t.detail, t.request_id, t.prev_hash, t.hash, t.created_at FROM audit_event t
+        WHERE t.id <> ALL ($1::uuid[])
+          AND ($2::text[] IS NULL OR t.action = ANY ($2::text[]))
+          AND ($3::text[] IS NULL OR t.site = ANY ($3::text[]))
+          AND ($4::bigint[] IS NULL OR t.user_id = ANY ($4::bigint[]))
+          AND ($5::text[] IS NULL OR t.table_name = ANY ($5::text[]))
+          AND ($6::text[] IS NULL OR t.row_id = ANY ($6::text[]))
+          AND ($7::timestamptz IS NULL OR t.at >= $7::timestamptz)
+          AND ($8::timestamptz IS NULL OR t.at < $8::timestamptz)
+          AND ($9::timestamptz IS NULL OR (t.at, t.id) < ($9::timestamptz, $10::uuid))
+          AND ($11::timestamptz IS NULL OR (t.at, t.id) >= ($11::timestamptz, $12::uuid))
+        ORDER BY t.at DESC, t.id DESC LIMIT $13
+    )
+    UNION ALL
+    (
+        SELECT p.id, p.at, p.site, p.user_id, p.token_id, p.action, p.table_name, p.row_id, p.detail, p.request_id, p.prev_hash, p.hash, p.created_at FROM audit_event_pending($14) p
+        WHERE true
+          AND ($2::text[] IS NULL OR p.action = ANY ($2::text[]))
+          AND ($3::text[] IS NULL OR p.site = ANY ($3::text[]))
+          AND ($4::bigint[] IS NULL OR p.user_id = ANY ($4::bigint[]))
+          AND ($5::text[] IS NULL OR p.table_name = ANY ($5::text[]))
+          AND ($6::text[] IS NULL OR p.row_id = ANY ($6::text[]))
+          AND ($7::timestamptz IS NULL OR p.at >= $7::timestamptz)
+          AND ($8::timestamptz IS NULL OR p.at < $8::timestamptz)
+          AND ($9::timestamptz IS NULL OR (p.at, p.id) < ($9::timestamptz, $10::uuid))
+          AND ($11::timestamptz IS NULL OR (p.at, p.id) >= ($11::timestamptz, $12::uuid))
+    )
+) r
+ORDER BY r.at DESC, r.id DESC LIMIT $13
+`
+
+type ListAuditEventsParams struct {
+	Replaced  []uuid.UUID     `json:"replaced"`
+	Action    []string        `json:"action"`
+	Site      []string        `json:"site"`
+	UserID    []int64         `json:"user_id"`
+	TableName []string        `json:"table_name"`
+	RowID     []string        `json:"row_id"`
+	AtFrom    *time.Time      `json:"at_from"`
+	AtTo      *time.Time      `json:"at_to"`
+	AfterTime *time.Time      `json:"after_time"`
+	AfterID   *uuid.UUID      `json:"after_id"`
+	BoundTime *time.Time      `json:"bound_time"`
+	BoundID   *uuid.UUID      `json:"bound_id"`
+	PageSize  int32           `json:"page_size"`
+	Pending   json.RawMessage `json:"pending"`
+}
+
+// ListAuditEvents gives a page of the audit log, newest first.
+func (q *Queries) ListAuditEvents(ctx context.Context, arg ListAuditEventsParams) ([]AuditEvent, error) {
+	rows, err := q.db.Query(ctx, listAuditEvents,
+		arg.Replaced,
+		arg.Action,
+		arg.Site,
+		arg.UserID,
+		arg.TableName,
+		arg.RowID,
+		arg.AtFrom,
+		arg.AtTo,
+		arg.AfterTime,
+		arg.AfterID,
+		arg.BoundTime,
+		arg.BoundID,
+		arg.PageSize,
+		arg.Pending,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []AuditEvent{}
+	for rows.Next() {
+		var i AuditEvent
+		if err := rows.Scan(
+			&i.ID,
+			&i.At,
+			&i.Site,
+			&i.UserID,
+			&i.TokenID,
+			&i.Action,
+			&i.TableName,
+			&i.RowID,
+			&i.Detail,
+			&i.RequestID,
+			&i.PrevHash,
+			&i.Hash,
+			&i.CreatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listForeignAuditEvents = `-- name: ListForeignAuditEvents :many
+SELECT t.site, t.id, t.action, t.at
+FROM audit_event t
+WHERE ($1::text IS NULL OR t.site = $1::text)
+  AND NOT EXISTS (
+    SELECT FROM applied_transaction l, jsonb_array_elements(l.changes) AS c(entry)
+    WHERE l.operation = 'record-audit-event' AND l.outcome = 'applied' AND (c.entry ->> 'id') = t.id::text)
+ORDER BY t.at LIMIT $2
+`
+
+type ListForeignAuditEventsParams struct {
+	Site     *string `json:"site"`
+	PageSize int32   `json:"page_size"`
+}
+
+type ListForeignAuditEventsRow struct {
+	Site   string    `json:"site"`
+	ID     uuid.UUID `json:"id"`
+	Action string    `json:"action"`
+	At     time.Time `json:"at"`
+}
+
+// ListForeignAuditEvents returns events that the ledger knows nothing of: nobody but a hand at the database writes such.
+func (q *Queries) ListForeignAuditEvents(ctx context.Context, arg ListForeignAuditEventsParams) ([]ListForeignAuditEventsRow, error) {
+	rows, err := q.db.Query(ctx, listForeignAuditEvents, arg.Site, arg.PageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListForeignAuditEventsRow{}
+	for rows.Next() {
+		var i ListForeignAuditEventsRow
+		if err := rows.Scan(
+			&i.Site,
+			&i.ID,
+			&i.Action,
+			&i.At,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listLostAuditEvents = `-- name: ListLostAuditEvents :many
+SELECT l.site, (c.entry ->> 'id')::uuid AS id, coalesce(c.entry -> 'values' ->> 'action', '')::text AS action, l.accepted_at
+FROM applied_transaction l, jsonb_array_elements(l.changes) AS c(entry)
+WHERE l.operation = 'record-audit-event' AND l.outcome = 'applied' AND c.entry ->> 'table' = 'audit_event'
+  AND ($1::text IS NULL OR l.site = $1::text)
+  AND NOT EXISTS (SELECT FROM audit_event t WHERE t.id = (c.entry ->> 'id')::uuid AND t.hash = c.entry -> 'values' ->> 'hash')
+ORDER BY l.accepted_at LIMIT $2
+`
+
+type ListLostAuditEventsParams struct {
+	Site     *string `json:"site"`
+	PageSize int32   `json:"page_size"`
+}
+
+type ListLostAuditEventsRow struct {
+	Site       string    `json:"site"`
+	ID         uuid.UUID `json:"id"`
+	Action     string    `json:"action"`
+	AcceptedAt time.Time `json:"accepted_at"`
+}
+
+// ListLostAuditEvents returns what the ledger says was recorded and the audit log does not have, or not like that.
+func (q *Queries) ListLostAuditEvents(ctx context.Context, arg ListLostAuditEventsParams) ([]ListLostAuditEventsRow, error) {
+	rows, err := q.db.Query(ctx, listLostAuditEvents, arg.Site, arg.PageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListLostAuditEventsRow{}
+	for rows.Next() {
+		var i ListLostAuditEventsRow
+		if err := rows.Scan(
+			&i.Site,
+			&i.ID,
+			&i.Action,
+			&i.AcceptedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listPermissionRecords = `-- name: ListPermissionRecords :many
+SELECT p.id, p.name, p.description,
+    ARRAY(SELECT r.name FROM role_permission rp JOIN role r ON r.id = rp.role_id WHERE rp.permission_id = p.id ORDER BY r.name)::text[] AS roles
+FROM permission p
+WHERE
+  ($1::text[] IS NULL OR p.name = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(p.name)) > 0)
+  AND ($3::text IS NULL OR (p.name, p.id) > ($3::text, $4::bigint))
+ORDER BY p.name, p.id LIMIT $5
+`
+
+type ListPermissionRecordsParams struct {
+	Name         []string `json:"name"`
+	NameContains *string  `json:"name_contains"`
+	AfterName    *string  `json:"after_name"`
+	AfterID      *int64   `json:"after_id"`
+	PageSize     int32    `json:"page_size"`
+}
+
+type ListPermissionRecordsRow struct {
+	ID          int64    `json:"id"`
+	Name        string   `json:"name"`
+	Description string   `json:"description"`
+	Roles       []string `json:"roles"`
+}
+
+// ListPermissionRecords gives a page of permissions, by name.
+func (q *Queries) ListPermissionRecords(ctx context.Context, arg ListPermissionRecordsParams) ([]ListPermissionRecordsRow, error) {
+	rows, err := q.db.Query(ctx, listPermissionRecords,
+		arg.Name,
+		arg.NameContains,
+		arg.AfterName,
+		arg.AfterID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListPermissionRecordsRow{}
+	for rows.Next() {
+		var i ListPermissionRecordsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Description,
+			&i.Roles,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const listPermissions = `-- name: ListPermissions :many
@@ -310,6 +1054,71 @@ func (q *Queries) ListRolePermissions(ctx context.Context) ([]ListRolePermission
 	return items, nil
 }
 
+const listRoles = `-- name: ListRoles :many
+SELECT r.id, r.name, r.description,
+    ARRAY(SELECT p.name FROM role_permission rp JOIN permission p ON p.id = rp.permission_id WHERE rp.role_id = r.id ORDER BY p.name)::text[] AS permissions,
+    r.version, r.created_at, r.updated_at
+FROM role r
+WHERE
+  ($1::text[] IS NULL OR r.name = ANY ($1::text[]))
+  AND ($2::text[] IS NULL OR EXISTS (SELECT FROM role_permission rp JOIN permission p ON p.id = rp.permission_id WHERE rp.role_id = r.id AND p.name = ANY ($2::text[])))
+  AND ($3::text IS NULL OR (r.name, r.id) > ($3::text, $4::bigint))
+ORDER BY r.name, r.id LIMIT $5
+`
+
+type ListRolesParams struct {
+	Name       []string `json:"name"`
+	Permission []string `json:"permission"`
+	AfterName  *string  `json:"after_name"`
+	AfterID    *int64   `json:"after_id"`
+	PageSize   int32    `json:"page_size"`
+}
+
+type ListRolesRow struct {
+	ID          int64     `json:"id"`
+	Name        string    `json:"name"`
+	Description string    `json:"description"`
+	Permissions []string  `json:"permissions"`
+	Version     int32     `json:"version"`
+	CreatedAt   time.Time `json:"created_at"`
+	UpdatedAt   time.Time `json:"updated_at"`
+}
+
+// ListRoles gives a page of roles with their permissions, by name.
+func (q *Queries) ListRoles(ctx context.Context, arg ListRolesParams) ([]ListRolesRow, error) {
+	rows, err := q.db.Query(ctx, listRoles,
+		arg.Name,
+		arg.Permission,
+		arg.AfterName,
+		arg.AfterID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListRolesRow{}
+	for rows.Next() {
+		var i ListRolesRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Description,
+			&i.Permissions,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listSigningKeys = `-- name: ListSigningKeys :many
 SELECT kid, site, public_key FROM signing_key
 WHERE retired_at IS NULL OR retired_at > $1::timestamptz
@@ -343,31 +1152,93 @@ func (q *Queries) ListSigningKeys(ctx context.Context, now time.Time) ([]ListSig
 	return items, nil
 }
 
+const listTokenHashes = `-- name: ListTokenHashes :many
+SELECT t.token_hash::text AS token_hash FROM api_token t WHERE t.user_id = $1 AND t.is_active
+`
+
+// ListTokenHashes returns the hashes of a user's active tokens.
+func (q *Queries) ListTokenHashes(ctx context.Context, userID int64) ([]string, error) {
+	rows, err := q.db.Query(ctx, listTokenHashes, userID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var token_hash string
+		if err := rows.Scan(&token_hash); err != nil {
+			return nil, err
+		}
+		items = append(items, token_hash)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listTokens = `-- name: ListTokens :many
-SELECT t.id, u.username, t.name, t.prefix::text AS prefix, t.scopes, (t.is_active AND t.revoked_at IS NULL)::boolean AS active, t.expires_at, t.last_used_at, t.usage_count, t.created_at, t.revoked_at
+SELECT t.id, t.user_id, u.username, t.name, t.prefix::text AS prefix, t.scopes, (t.is_active AND t.revoked_at IS NULL)::boolean AS is_active,
+    t.expires_at, t.last_used_at, t.usage_count, t.revoked_at, t.created_at
 FROM api_token t
 JOIN app_user u ON u.id = t.user_id
-WHERE $1::text IS NULL OR u.username = $1::text
-ORDER BY u.username, t.name, t.id
+WHERE
+  ($1::bigint IS NULL OR t.user_id = $1)
+  AND ($2::text[] IS NULL OR u.username = ANY ($2::text[]))
+  AND ($3::text[] IS NULL OR t.name = ANY ($3::text[]))
+  AND ($4::text IS NULL OR position(lower($4) IN lower(t.name)) > 0)
+  AND ($5::boolean IS NULL OR (t.is_active AND t.revoked_at IS NULL) = $5)
+  AND ($6::timestamptz IS NULL OR t.expires_at >= $6)
+  AND ($7::timestamptz IS NULL OR t.expires_at < $7)
+  AND ($8::boolean IS NULL OR (t.expires_at IS NOT NULL) = $8)
+  AND ($9::text IS NULL OR (t.name, t.id) > ($9::text, $10::bigint))
+ORDER BY t.name, t.id LIMIT $11
 `
+
+type ListTokensParams struct {
+	OfUser        *int64     `json:"of_user"`
+	Username      []string   `json:"username"`
+	Name          []string   `json:"name"`
+	NameContains  *string    `json:"name_contains"`
+	IsActive      *bool      `json:"is_active"`
+	ExpiresAtFrom *time.Time `json:"expires_at_from"`
+	ExpiresAtTo   *time.Time `json:"expires_at_to"`
+	HasExpiresAt  *bool      `json:"has_expires_at"`
+	AfterName     *string    `json:"after_name"`
+	AfterID       *int64     `json:"after_id"`
+	PageSize      int32      `json:"page_size"`
+}
 
 type ListTokensRow struct {
 	ID         int64      `json:"id"`
+	UserID     int64      `json:"user_id"`
 	Username   string     `json:"username"`
 	Name       string     `json:"name"`
 	Prefix     string     `json:"prefix"`
 	Scopes     []string   `json:"scopes"`
-	Active     bool       `json:"active"`
+	IsActive   bool       `json:"is_active"`
 	ExpiresAt  *time.Time `json:"expires_at"`
 	LastUsedAt *time.Time `json:"last_used_at"`
 	UsageCount int64      `json:"usage_count"`
-	CreatedAt  time.Time  `json:"created_at"`
 	RevokedAt  *time.Time `json:"revoked_at"`
+	CreatedAt  time.Time  `json:"created_at"`
 }
 
-// ListTokens returns the API tokens of one user, or of all users; never a secret, for none is stored.
-func (q *Queries) ListTokens(ctx context.Context, username *string) ([]ListTokensRow, error) {
-	rows, err := q.db.Query(ctx, listTokens, username)
+// ListTokens gives a page of API tokens, by name; never a secret, for none is stored.
+func (q *Queries) ListTokens(ctx context.Context, arg ListTokensParams) ([]ListTokensRow, error) {
+	rows, err := q.db.Query(ctx, listTokens,
+		arg.OfUser,
+		arg.Username,
+		arg.Name,
+		arg.NameContains,
+		arg.IsActive,
+		arg.ExpiresAtFrom,
+		arg.ExpiresAtTo,
+		arg.HasExpiresAt,
+		arg.AfterName,
+		arg.AfterID,
+		arg.PageSize,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -377,16 +1248,17 @@ func (q *Queries) ListTokens(ctx context.Context, username *string) ([]ListToken
 		var i ListTokensRow
 		if err := rows.Scan(
 			&i.ID,
+			&i.UserID,
 			&i.Username,
 			&i.Name,
 			&i.Prefix,
 			&i.Scopes,
-			&i.Active,
+			&i.IsActive,
 			&i.ExpiresAt,
 			&i.LastUsedAt,
 			&i.UsageCount,
-			&i.CreatedAt,
 			&i.RevokedAt,
+			&i.CreatedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -399,24 +1271,65 @@ func (q *Queries) ListTokens(ctx context.Context, username *string) ([]ListToken
 }
 
 const listUsers = `-- name: ListUsers :many
-SELECT u.id, u.username, u.full_name, u.is_active, u.is_service,
-    ARRAY(SELECT r.name FROM user_role ur JOIN role r ON r.id = ur.role_id WHERE ur.user_id = u.id ORDER BY r.name)::text[] AS roles
+SELECT u.id, u.username, u.github_id, u.email, u.full_name, u.avatar_url, u.is_active, u.is_service, u.last_login_at,
+    ARRAY(SELECT r.name FROM user_role ur JOIN role r ON r.id = ur.role_id WHERE ur.user_id = u.id ORDER BY r.name)::text[] AS roles,
+    u.version, u.created_at, u.updated_at
 FROM app_user u
-ORDER BY u.username, u.id
+WHERE
+  ($1::text[] IS NULL OR u.username = ANY ($1::text[]))
+  AND ($2::text IS NULL OR position(lower($2) IN lower(u.username)) > 0)
+  AND ($3::text IS NULL OR position(lower($3) IN lower(u.full_name)) > 0)
+  AND ($4::boolean IS NULL OR u.is_active = $4)
+  AND ($5::boolean IS NULL OR u.is_service = $5)
+  AND ($6::text[] IS NULL OR EXISTS (SELECT FROM user_role ur JOIN role r ON r.id = ur.role_id WHERE ur.user_id = u.id AND r.name = ANY ($6::text[])))
+  AND ($7::text IS NULL OR position(lower($7) IN lower(concat_ws(chr(10), u.username, u.full_name, u.email))) > 0)
+  AND ($8::text IS NULL OR (u.username, u.id) > ($8::text, $9::bigint))
+ORDER BY u.username, u.id LIMIT $10
 `
 
-type ListUsersRow struct {
-	ID        int64    `json:"id"`
-	Username  string   `json:"username"`
-	FullName  string   `json:"full_name"`
-	IsActive  bool     `json:"is_active"`
-	IsService bool     `json:"is_service"`
-	Roles     []string `json:"roles"`
+type ListUsersParams struct {
+	Username         []string `json:"username"`
+	UsernameContains *string  `json:"username_contains"`
+	FullNameContains *string  `json:"full_name_contains"`
+	IsActive         *bool    `json:"is_active"`
+	IsService        *bool    `json:"is_service"`
+	Role             []string `json:"role"`
+	Q                *string  `json:"q"`
+	AfterName        *string  `json:"after_name"`
+	AfterID          *int64   `json:"after_id"`
+	PageSize         int32    `json:"page_size"`
 }
 
-// ListUsers returns all users with the names of their roles.
-func (q *Queries) ListUsers(ctx context.Context) ([]ListUsersRow, error) {
-	rows, err := q.db.Query(ctx, listUsers)
+type ListUsersRow struct {
+	ID          int64      `json:"id"`
+	Username    string     `json:"username"`
+	GithubID    *int64     `json:"github_id"`
+	Email       *string    `json:"email"`
+	FullName    string     `json:"full_name"`
+	AvatarUrl   string     `json:"avatar_url"`
+	IsActive    bool       `json:"is_active"`
+	IsService   bool       `json:"is_service"`
+	LastLoginAt *time.Time `json:"last_login_at"`
+	Roles       []string   `json:"roles"`
+	Version     int32      `json:"version"`
+	CreatedAt   time.Time  `json:"created_at"`
+	UpdatedAt   time.Time  `json:"updated_at"`
+}
+
+// ListUsers gives a page of users with the names of their roles, by name.
+func (q *Queries) ListUsers(ctx context.Context, arg ListUsersParams) ([]ListUsersRow, error) {
+	rows, err := q.db.Query(ctx, listUsers,
+		arg.Username,
+		arg.UsernameContains,
+		arg.FullNameContains,
+		arg.IsActive,
+		arg.IsService,
+		arg.Role,
+		arg.Q,
+		arg.AfterName,
+		arg.AfterID,
+		arg.PageSize,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -427,10 +1340,17 @@ func (q *Queries) ListUsers(ctx context.Context) ([]ListUsersRow, error) {
 		if err := rows.Scan(
 			&i.ID,
 			&i.Username,
+			&i.GithubID,
+			&i.Email,
 			&i.FullName,
+			&i.AvatarUrl,
 			&i.IsActive,
 			&i.IsService,
+			&i.LastLoginAt,
 			&i.Roles,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
 		); err != nil {
 			return nil, err
 		}

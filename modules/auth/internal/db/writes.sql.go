@@ -7,6 +7,7 @@ package db
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/google/uuid"
@@ -173,8 +174,8 @@ type EndSessionParams struct {
 }
 
 // EndSession ends a session for good; one that has ended already stays as it is.
-// @sqlc-vet-disable writes-must-change
 // Ending it twice is no mistake.
+// @sqlc-vet-disable writes-must-change
 func (q *Queries) EndSession(ctx context.Context, arg EndSessionParams) error {
 	_, err := q.db.Exec(ctx, endSession, arg.Now, arg.ID)
 	return err
@@ -189,11 +190,30 @@ type EndSessionsParams struct {
 	UserID int64     `json:"user_id"`
 }
 
-// EndSessions ends all sessions of a user.
+// EndSessions ends all sessions of a user; one without a session is no mistake.
 // @sqlc-vet-disable writes-must-change
-// A user without a session is no mistake.
 func (q *Queries) EndSessions(ctx context.Context, arg EndSessionsParams) error {
 	_, err := q.db.Exec(ctx, endSessions, arg.Now, arg.UserID)
+	return err
+}
+
+const endToken = `-- name: EndToken :exec
+WITH changed AS (
+    UPDATE api_token SET is_active = false, revoked_at = $1::timestamptz, updated_at = $1::timestamptz
+    WHERE id = $2 AND is_active
+    RETURNING id
+)
+SELECT must_change(count(*)) FROM changed
+`
+
+type EndTokenParams struct {
+	RevokedAt time.Time `json:"revoked_at"`
+	ID        int64     `json:"id"`
+}
+
+// EndToken ends an API token for good; one that has ended already is an error.
+func (q *Queries) EndToken(ctx context.Context, arg EndTokenParams) error {
+	_, err := q.db.Exec(ctx, endToken, arg.RevokedAt, arg.ID)
 	return err
 }
 
@@ -220,6 +240,128 @@ func (q *Queries) GrantRole(ctx context.Context, arg GrantRoleParams) (int64, er
 	return result.RowsAffected(), nil
 }
 
+const insertAuditEvent = `-- name: InsertAuditEvent :exec
+INSERT INTO audit_event (id, at, site, user_id, token_id, action, table_name, row_id, detail, request_id, prev_hash, hash, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+`
+
+type InsertAuditEventParams struct {
+	ID        uuid.UUID       `json:"id"`
+	At        time.Time       `json:"at"`
+	Site      string          `json:"site"`
+	UserID    *int64          `json:"user_id"`
+	TokenID   *int64          `json:"token_id"`
+	Action    string          `json:"action"`
+	TableName string          `json:"table_name"`
+	RowID     string          `json:"row_id"`
+	Detail    json.RawMessage `json:"detail"`
+	RequestID string          `json:"request_id"`
+	PrevHash  string          `json:"prev_hash"`
+	Hash      string          `json:"hash"`
+	CreatedAt time.Time       `json:"created_at"`
+}
+
+// InsertAuditEvent appends an event to the audit log; every column is the step's.
+func (q *Queries) InsertAuditEvent(ctx context.Context, arg InsertAuditEventParams) error {
+	_, err := q.db.Exec(ctx, insertAuditEvent,
+		arg.ID,
+		arg.At,
+		arg.Site,
+		arg.UserID,
+		arg.TokenID,
+		arg.Action,
+		arg.TableName,
+		arg.RowID,
+		arg.Detail,
+		arg.RequestID,
+		arg.PrevHash,
+		arg.Hash,
+		arg.CreatedAt,
+	)
+	return err
+}
+
+const insertToken = `-- name: InsertToken :exec
+INSERT INTO api_token (id, user_id, name, token_hash, prefix, scopes, expires_at, created_at, updated_at)
+OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6::text[], $7, $8, $8)
+`
+
+type InsertTokenParams struct {
+	ID        int64      `json:"id"`
+	UserID    int64      `json:"user_id"`
+	Name      string     `json:"name"`
+	TokenHash string     `json:"token_hash"`
+	Prefix    string     `json:"prefix"`
+	Scopes    []string   `json:"scopes"`
+	ExpiresAt *time.Time `json:"expires_at"`
+	CreatedAt time.Time  `json:"created_at"`
+}
+
+// InsertToken stores the hash of a new API token with the id that was taken for it.
+func (q *Queries) InsertToken(ctx context.Context, arg InsertTokenParams) error {
+	_, err := q.db.Exec(ctx, insertToken,
+		arg.ID,
+		arg.UserID,
+		arg.Name,
+		arg.TokenHash,
+		arg.Prefix,
+		arg.Scopes,
+		arg.ExpiresAt,
+		arg.CreatedAt,
+	)
+	return err
+}
+
+const insertUser = `-- name: InsertUser :exec
+INSERT INTO app_user (id, username, email, full_name, is_service, created_at, updated_at)
+OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $6)
+`
+
+type InsertUserParams struct {
+	ID        int64     `json:"id"`
+	Username  string    `json:"username"`
+	Email     *string   `json:"email"`
+	FullName  string    `json:"full_name"`
+	IsService bool      `json:"is_service"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// InsertUser adds a user with the id that was taken for it.
+func (q *Queries) InsertUser(ctx context.Context, arg InsertUserParams) error {
+	_, err := q.db.Exec(ctx, insertUser,
+		arg.ID,
+		arg.Username,
+		arg.Email,
+		arg.FullName,
+		arg.IsService,
+		arg.CreatedAt,
+	)
+	return err
+}
+
+const keepManager = `-- name: KeepManager :exec
+SELECT must_change(least(count(*), 1)) FROM app_user u
+WHERE u.is_active AND EXISTS (
+    SELECT FROM user_role ur JOIN role_permission rp ON rp.role_id = ur.role_id JOIN permission p ON p.id = rp.permission_id
+    WHERE ur.user_id = u.id AND p.name = 'manage:users')
+`
+
+// KeepManager fails when nobody is left who may manage users.
+func (q *Queries) KeepManager(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, keepManager)
+	return err
+}
+
+const lockRoles = `-- name: LockRoles :exec
+SELECT id FROM role ORDER BY id FOR NO KEY UPDATE
+`
+
+// LockRoles makes changes of who may manage users wait for each other.
+func (q *Queries) LockRoles(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, lockRoles)
+	return err
+}
+
 const renewSession = `-- name: RenewSession :execrows
 UPDATE session SET previous_hash = refresh_hash, refresh_hash = $1, updated_at = $2::timestamptz
 WHERE id = $3 AND refresh_hash = $4 AND revoked_at IS NULL AND expires_at > $2::timestamptz
@@ -233,8 +375,8 @@ type RenewSessionParams struct {
 }
 
 // RenewSession puts the next refresh token in the place of the one that was presented. No row means that it was another one, or that the session has ended.
-// @sqlc-vet-disable writes-must-change
 // The count of rows tells the caller, who finds out which of both it was.
+// @sqlc-vet-disable writes-must-change
 func (q *Queries) RenewSession(ctx context.Context, arg RenewSessionParams) (int64, error) {
 	result, err := q.db.Exec(ctx, renewSession,
 		arg.NextHash,
@@ -262,8 +404,8 @@ type RevokeParams struct {
 }
 
 // Revoke makes a user inactive, or ends an API token, by id; 0 is none. What is so already stays as it is: main may have decided the same meanwhile.
-// @sqlc-vet-disable writes-must-change
 // A revocation that changes nothing has its aim.
+// @sqlc-vet-disable writes-must-change
 func (q *Queries) Revoke(ctx context.Context, arg RevokeParams) error {
 	_, err := q.db.Exec(ctx, revoke, arg.At, arg.TokenID, arg.UserID)
 	return err
@@ -290,6 +432,62 @@ func (q *Queries) RevokeToken(ctx context.Context, arg RevokeTokenParams) (int64
 	return result.RowsAffected(), nil
 }
 
+const setPreferences = `-- name: SetPreferences :exec
+WITH changed AS (
+    INSERT INTO user_preference AS p (user_id, preferences, version, created_at, updated_at)
+    SELECT $1, $2, 1, $3, $3
+    WHERE $4::integer IS NULL OR $4 = 0
+       OR EXISTS (SELECT FROM user_preference up WHERE up.user_id = $1)
+    ON CONFLICT (user_id) DO UPDATE SET preferences = excluded.preferences, version = p.version + 1, updated_at = excluded.updated_at
+    WHERE $4::integer IS NULL OR p.version = $4
+    RETURNING user_id
+)
+SELECT must_change(count(*)) FROM changed
+`
+
+type SetPreferencesParams struct {
+	UserID          int64           `json:"user_id"`
+	Preferences     json.RawMessage `json:"preferences"`
+	UpdatedAt       time.Time       `json:"updated_at"`
+	ExpectedVersion *int32          `json:"expected_version"`
+}
+
+// SetPreferences stores a user's document whole, over one version where one is expected (0: none).
+func (q *Queries) SetPreferences(ctx context.Context, arg SetPreferencesParams) error {
+	_, err := q.db.Exec(ctx, setPreferences,
+		arg.UserID,
+		arg.Preferences,
+		arg.UpdatedAt,
+		arg.ExpectedVersion,
+	)
+	return err
+}
+
+const setRolePermissions = `-- name: SetRolePermissions :exec
+WITH wanted AS (
+    SELECT id FROM permission WHERE name = ANY ($1::text[])
+), gone AS (
+    DELETE FROM role_permission rp WHERE rp.role_id = $2 AND rp.permission_id NOT IN (SELECT w.id FROM wanted w)
+), added AS (
+    INSERT INTO role_permission (role_id, permission_id, created_at)
+    SELECT $2, w.id, $3 FROM wanted w
+    ON CONFLICT DO NOTHING
+)
+SELECT must_change(count(*), cardinality($1::text[])) FROM wanted
+`
+
+type SetRolePermissionsParams struct {
+	Permissions []string  `json:"permissions"`
+	RoleID      int64     `json:"role_id"`
+	CreatedAt   time.Time `json:"created_at"`
+}
+
+// SetRolePermissions gives a role exactly these permissions; one that is not there is an error.
+func (q *Queries) SetRolePermissions(ctx context.Context, arg SetRolePermissionsParams) error {
+	_, err := q.db.Exec(ctx, setRolePermissions, arg.Permissions, arg.RoleID, arg.CreatedAt)
+	return err
+}
+
 const setTeamRoles = `-- name: SetTeamRoles :exec
 WITH wanted AS (
     SELECT id FROM role WHERE name = ANY ($3::text[])
@@ -312,6 +510,37 @@ type SetTeamRolesParams struct {
 // A login that changes no role is the usual one.
 func (q *Queries) SetTeamRoles(ctx context.Context, arg SetTeamRolesParams) error {
 	_, err := q.db.Exec(ctx, setTeamRoles, arg.UserID, arg.At, arg.Roles)
+	return err
+}
+
+const setUserRoles = `-- name: SetUserRoles :exec
+WITH wanted AS (
+    SELECT id FROM role WHERE name = ANY ($1::text[])
+), gone AS (
+    DELETE FROM user_role ur WHERE ur.user_id = $2 AND ur.role_id NOT IN (SELECT w.id FROM wanted w)
+), added AS (
+    INSERT INTO user_role (user_id, role_id, granted_by, granted_at, created_at)
+    SELECT $2, w.id, $3::bigint, $4, $4 FROM wanted w
+    ON CONFLICT DO NOTHING
+)
+SELECT must_change(count(*), cardinality($1::text[])) FROM wanted
+`
+
+type SetUserRolesParams struct {
+	Roles     []string  `json:"roles"`
+	UserID    int64     `json:"user_id"`
+	GrantedBy *int64    `json:"granted_by"`
+	GrantedAt time.Time `json:"granted_at"`
+}
+
+// SetUserRoles gives a user exactly these roles; one that is not there is an error.
+func (q *Queries) SetUserRoles(ctx context.Context, arg SetUserRolesParams) error {
+	_, err := q.db.Exec(ctx, setUserRoles,
+		arg.Roles,
+		arg.UserID,
+		arg.GrantedBy,
+		arg.GrantedAt,
+	)
 	return err
 }
 
@@ -370,6 +599,70 @@ func (q *Queries) SignUp(ctx context.Context, arg SignUpParams) error {
 		arg.FullName,
 		arg.AvatarUrl,
 		arg.At,
+	)
+	return err
+}
+
+const updateRole = `-- name: UpdateRole :exec
+WITH changed AS (
+    UPDATE role SET description = $1, version = version + 1, updated_at = $2
+    WHERE id = $3 AND ($4::integer IS NULL OR version = $4)
+    RETURNING id
+)
+SELECT must_change(count(*)) FROM changed
+`
+
+type UpdateRoleParams struct {
+	Description     string    `json:"description"`
+	UpdatedAt       time.Time `json:"updated_at"`
+	ID              int64     `json:"id"`
+	ExpectedVersion *int32    `json:"expected_version"`
+}
+
+// UpdateRole changes the description of a role, of one version where one is expected.
+func (q *Queries) UpdateRole(ctx context.Context, arg UpdateRoleParams) error {
+	_, err := q.db.Exec(ctx, updateRole,
+		arg.Description,
+		arg.UpdatedAt,
+		arg.ID,
+		arg.ExpectedVersion,
+	)
+	return err
+}
+
+const updateUser = `-- name: UpdateUser :exec
+WITH changed AS (
+    UPDATE app_user SET
+        is_active = coalesce($1::boolean, is_active),
+        full_name = coalesce($2::text, full_name),
+        email = CASE WHEN $3::boolean THEN $4::text ELSE email END,
+        version = version + 1, updated_at = $5
+    WHERE id = $6 AND ($7::integer IS NULL OR version = $7)
+    RETURNING id
+)
+SELECT must_change(count(*)) FROM changed
+`
+
+type UpdateUserParams struct {
+	IsActive        *bool     `json:"is_active"`
+	FullName        *string   `json:"full_name"`
+	SetEmail        bool      `json:"set_email"`
+	Email           *string   `json:"email"`
+	UpdatedAt       time.Time `json:"updated_at"`
+	ID              int64     `json:"id"`
+	ExpectedVersion *int32    `json:"expected_version"`
+}
+
+// UpdateUser changes some columns of a user, of one version where one is expected.
+func (q *Queries) UpdateUser(ctx context.Context, arg UpdateUserParams) error {
+	_, err := q.db.Exec(ctx, updateUser,
+		arg.IsActive,
+		arg.FullName,
+		arg.SetEmail,
+		arg.Email,
+		arg.UpdatedAt,
+		arg.ID,
+		arg.ExpectedVersion,
 	)
 	return err
 }

@@ -1,0 +1,235 @@
+package auth_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/opsdb/opsdb/modules/auth"
+	"github.com/opsdb/opsdb/modules/buffer"
+	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
+	"github.com/opsdb/opsdb/platform/txn"
+)
+
+// drain starts the processor of a secondary site, until the test ends.
+func (s *served) drain(t testing.TB) {
+	t.Helper()
+	if s.store == nil {
+		return
+	}
+	m, err := buffer.New(buffer.Config{
+		Site: s.Site, Store: s.store, Reader: s.reader, Replica: s.db, PrimaryURL: s.ProcessorURL, Catalog: s.catalog, Problems: s.problems,
+		RetryAttempts: 1, RetryDelay: time.Hour, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Start(context.Background())
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := m.Stop(ctx); err != nil {
+			t.Errorf("stopping the processor: %v", err)
+		}
+	})
+	s.replicated(t)
+}
+
+// replicated waits until nothing of the site is pending any more.
+func (s *served) replicated(t testing.TB) {
+	t.Helper()
+	sandboxtest.Eventually(t, time.Minute, "the events to be at main and back", func() bool {
+		view, err := s.store.CatchUp(sandboxtest.Context(t)) // other processes have appended too
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := view.Counts()
+		return c.Buffered+c.Applied == 0
+	})
+}
+
+// verify looks at the whole audit log and expects so many events.
+func (s *served) verify(t testing.TB, events int64) auth.Verdict {
+	t.Helper()
+	verdict, err := s.admin.VerifyAudit(sandboxtest.Context(t), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if verdict.Events != events {
+		t.Errorf("%d events at main, want %d: %+v", verdict.Events, events, verdict)
+	}
+	return verdict
+}
+
+func TestWhatIsDoneIsInTheAuditLog(t *testing.T) {
+	eachSite(t, func(t *testing.T, s *served) {
+		s.user(t, "boss", "admin")
+		made := s.do(t, boss, "POST", "/users", map[string]any{"username": "svc", "roles": []string{"service"}}, "Idempotency-Key", "k", "X-Request-Id", "req-1").want(http.StatusCreated)
+		path := fmt.Sprintf("/users/%v", made["id"])
+		s.do(t, boss, "POST", "/users", map[string]any{"username": "svc", "roles": []string{"service"}}, "Idempotency-Key", "k").want(http.StatusCreated)
+		s.do(t, boss, "PATCH", path+"?validate_only=true", map[string]any{"full_name": "x"}).want(http.StatusOK)
+		s.do(t, boss, "PATCH", path, map[string]any{"full_name": "a\u2028<b>\"\\ü"}).want(http.StatusOK)
+		role := s.do(t, boss, "GET", "/roles/viewer", nil).want(http.StatusOK)
+		s.do(t, boss, "PUT", "/roles/viewer", map[string]any{"description": "x", "permissions": role["permissions"]}).want(http.StatusOK)
+		token := s.do(t, boss, "POST", "/api/tokens", map[string]any{"name": "laptop"}).want(http.StatusCreated)
+		s.do(t, boss, "DELETE", fmt.Sprintf("/api/tokens/%v", token["id"]), nil).want(http.StatusNoContent)
+
+		want := []string{"token.revoke", "token.create", "role.update", "user.update", "user.create"}
+		page := s.do(t, boss, "GET", "/audit?count=true", nil)
+		if got := names(page.want(http.StatusOK), "action"); fmt.Sprint(got) != fmt.Sprint(want) || !strings.Contains(page.body, `"total":5`) {
+			t.Errorf("the log has %v, want %v: %s", got, want, page.body)
+		}
+		if strings.Contains(page.body, token["token"].(string)[20:]) {
+			t.Error("the log has a secret")
+		}
+		first := s.do(t, boss, "GET", "/audit?action=user.create", nil).want(http.StatusOK)["items"].([]any)[0].(map[string]any)
+		if first["user_id"] != float64(s.id(t, "boss")) || first["row_id"] != fmt.Sprint(made["id"]) || first["table_name"] != "app_user" || first["prev_hash"] != "" || first["request_id"] == "" {
+			t.Errorf("the first event: %v", first)
+		}
+		s.do(t, "login:svc", "GET", "/audit", nil).want(http.StatusForbidden)
+		// Page by page it is the same.
+		var walked []string
+		for next := "/audit?limit=2"; next != ""; {
+			page := s.do(t, boss, "GET", next, nil).want(http.StatusOK)
+			walked, next = append(walked, names(page, "action")...), ""
+			if cursor, ok := page["next_cursor"].(string); ok {
+				next = "/audit?limit=2&cursor=" + cursor
+			}
+		}
+		if fmt.Sprint(walked) != fmt.Sprint(want) {
+			t.Errorf("page by page: %v", walked)
+		}
+
+		s.drain(t)
+		if verdict := s.verify(t, 5); len(verdict.Broken) > 0 || len(verdict.Sites) != 1 || verdict.Sites[0].Chains != 1 {
+			t.Errorf("verdict %+v", verdict)
+		}
+		if got := names(s.do(t, boss, "GET", "/audit", nil).want(http.StatusOK), "action"); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("replicated, the log has %v", got)
+		}
+	})
+}
+
+// TestSeveralProcessesAppendToOneChain: whoever is faster, no event is lost and none
+// follows the same one as another.
+func TestSeveralProcessesAppendToOneChain(t *testing.T) {
+	eachSite(t, func(t *testing.T, s *served) {
+		const processes, each = 4, 6
+		var all sync.WaitGroup
+		for p := range processes {
+			log := s.log(t)
+			all.Go(func() {
+				for n := range each {
+					log.Record(sandboxtest.Context(t), auth.Event{Action: "test.event", Detail: map[string]any{"process": p, "n": n}})
+				}
+			})
+		}
+		all.Wait()
+		s.drain(t)
+		if verdict := s.verify(t, processes*each); len(verdict.Broken) > 0 || verdict.Sites[0].Chains != 1 {
+			t.Errorf("verdict %+v", verdict)
+		}
+	})
+}
+
+// TestBrokenAuditLogIsNoticed: whatever a hand at the database does.
+func TestBrokenAuditLogIsNoticed(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ do, says string }{
+		"nothing":               {"SELECT 1", ""},
+		"a detail is changed":   {`UPDATE audit_event SET detail = '{"n": 99}' WHERE detail ->> 'n' = '2'`, "it was changed"},
+		"a time is changed":     {"UPDATE audit_event SET at = at + interval '1 microsecond' WHERE detail ->> 'n' = '2'", "it was changed"},
+		"changed with its hash": {`UPDATE audit_event SET action = 'other', hash = repeat('0', 64) WHERE detail ->> 'n' = '2'`, "it was changed"},
+		"the first is taken":    {"DELETE FROM audit_event WHERE detail ->> 'n' = '0'", "missing"},
+		"one is taken":          {"DELETE FROM audit_event WHERE detail ->> 'n' = '2'", "missing"},
+		"the last is taken":     {"DELETE FROM audit_event WHERE detail ->> 'n' = '4'", "missing"},
+		"all are taken":         {"DELETE FROM audit_event", "missing"},
+		"one is put in":         {"INSERT INTO audit_event SELECT gen_random_uuid(), at + interval '1 hour', site, user_id, token_id, action, table_name, row_id, detail, request_id, hash, repeat('1', 64), created_at FROM audit_event WHERE detail ->> 'n' = '4'", "put in by hand"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := serve(t, false)
+			for n := range 5 {
+				s.log(t).Record(sandboxtest.Context(t), auth.Event{Action: "test.event", Detail: map[string]any{"n": n}})
+			}
+			if verdict := s.verify(t, 5); len(verdict.Broken) > 0 {
+				t.Fatalf("before anything was done: %+v", verdict)
+			}
+			s.Exec(t, c.do)
+			verdict, err := s.admin.VerifyAudit(sandboxtest.Context(t), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			found := false
+			for _, broken := range verdict.Broken {
+				found = found || strings.Contains(broken.Wrong, c.says)
+			}
+			if found != (c.says != "") {
+				t.Errorf("verdict %+v, want one that says %q", verdict, c.says)
+			}
+		})
+	}
+}
+
+func TestAuditLogGoesOnWithTheLinkCut(t *testing.T) {
+	t.Parallel()
+	s := serve(t, true)
+	s.user(t, "boss", "admin")
+	s.cut(t)
+	s.log(t).Record(sandboxtest.Context(t), auth.Event{Action: "test.event"})
+	s.log(t).Record(sandboxtest.Context(t), auth.Event{Action: "test.event"})
+	items := s.do(t, boss, "GET", "/audit", nil).want(http.StatusOK)["items"].([]any)
+	if len(items) != 2 || items[0].(map[string]any)["prev_hash"] != items[1].(map[string]any)["hash"] || fmt.Sprint(items[0].(map[string]any)["sync"].(map[string]any)["state"]) != "buffered" {
+		t.Errorf("while the link is cut: %v", items)
+	}
+}
+
+// TestChainBeginsAnewWhenItsEndIsNotKnown: an event is never held back, and what it could
+// not follow is said.
+func TestChainBeginsAnewWhenItsEndIsNotKnown(t *testing.T) {
+	t.Parallel()
+	s := serve(t, true)
+	s.log(t).Record(sandboxtest.Context(t), auth.Event{Action: "test.before"})
+	s.drain(t)
+	blind := txn.NewBuffered(txn.BufferedConfig{
+		Store: s.store, Reader: pending.NewReader(unreadable(t), s.store, s.Site, pending.Limits{}), Catalog: s.catalog, Problems: s.problems, Site: s.Site, SiteID: s.SiteID,
+	})
+	log := auth.NewLog(auth.LogConfig{Writer: blind, Site: s.Site, Logger: slog.New(slog.DiscardHandler)})
+	log.Record(sandboxtest.Context(t), auth.Event{Action: "test.blind"})
+	log.Record(sandboxtest.Context(t), auth.Event{Action: "test.after"})
+	s.replicated(t)
+	if verdict := s.verify(t, 3); len(verdict.Broken) > 0 || verdict.Sites[0].Chains != 2 {
+		t.Errorf("verdict %+v", verdict)
+	}
+	var detail string
+	if err := s.Primary(t).QueryRow(sandboxtest.Context(t), "SELECT detail ->> 'chain' FROM audit_event WHERE action = 'test.blind'").Scan(&detail); err != nil || !strings.HasPrefix(detail, "begins anew") {
+		t.Errorf("the event says %q, %v", detail, err)
+	}
+}
+
+// TestEventThatCannotBeRecordedIsLogged: what was done stays done, and somebody is told.
+func TestEventThatCannotBeRecordedIsLogged(t *testing.T) {
+	t.Parallel()
+	var said bytes.Buffer
+	log := auth.NewLog(auth.LogConfig{Writer: refusing{}, Site: "x", Logger: slog.New(slog.NewJSONHandler(&said, nil))})
+	log.Record(sandboxtest.Context(t), auth.Event{Action: "test.event", Detail: map[string]any{"n": 1}})
+	var line map[string]any
+	if err := json.Unmarshal(said.Bytes(), &line); err != nil || line["level"] != "ERROR" || line["action"] != "test.event" {
+		t.Errorf("logged %s, %v", said.Bytes(), err)
+	}
+}
+
+type refusing struct{ txn.Writer }
+
+func (refusing) Write(context.Context, txn.Request, func(context.Context, *txn.Builder) error) (txn.Receipt, error) {
+	return txn.Receipt{}, errors.New("no")
+}

@@ -1,0 +1,99 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/opsdb/opsdb/modules/auth/internal/db"
+	"github.com/opsdb/opsdb/platform/api"
+	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/txn"
+)
+
+// write carries a transaction out on the primary. Nothing of this module is pending, so
+// that the site's Redis is not asked.
+func (m *Module) write(ctx context.Context, in api.Write, build func(ctx context.Context, tx *txn.Builder) error) (txn.Receipt, error) {
+	r := in.Request(ctx)
+	return m.config.Direct.Write(pending.WithoutBuffer(ctx), txn.Request{
+		Operation: r.Operation, Actor: r.Actor, UserID: r.UserID, Key: r.Key, Digest: r.Digest, ValidateOnly: r.ValidateOnly,
+	}, build)
+}
+
+// written are the headers of an answer to a write.
+func written(receipt txn.Receipt) api.Written {
+	if receipt.ValidateOnly {
+		return api.Written{}
+	}
+	w := api.Written{TransactionID: receipt.TransactionID.String(), CommitLSN: receipt.CommitLSN}
+	w.SetReplayed(receipt.Replayed)
+	return w
+}
+
+// numberOf is the number of the first row of a table that a transaction changes.
+func numberOf(receipt txn.Receipt, table string) (int64, error) {
+	for _, c := range receipt.Changes {
+		if n, ok := txn.NumberOf(c.ID); ok && c.Table == table {
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("reading transaction %s again: it has no %s", receipt.TransactionID, table)
+}
+
+// check runs the queries that a transaction is validated with.
+func check(ctx context.Context, tx *txn.Builder, fn func(ctx context.Context, q *db.Queries) error) error {
+	return tx.Require(ctx, func(ctx context.Context, s *pending.Snapshot) error { return fn(ctx, db.New(s.DB)) })
+}
+
+// read runs queries on a snapshot of the site's database.
+func (m *Module) read(ctx context.Context, fn func(ctx context.Context, q *db.Queries) error) error {
+	return m.config.Reader.Read(pending.WithoutBuffer(ctx), func(ctx context.Context, s *pending.Snapshot) error { return fn(ctx, db.New(s.DB)) })
+}
+
+// preferencesOf reads a user's document; found is false when there is none yet.
+func preferencesOf(ctx context.Context, q *db.Queries, userID int64) (row db.GetPreferencesRow, found bool, err error) {
+	row, err = q.GetPreferences(ctx, userID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return db.GetPreferencesRow{Preferences: []byte("{}")}, false, nil
+	}
+	if err != nil {
+		return row, false, fmt.Errorf("reading preferences: %w", err)
+	}
+	return row, true, nil
+}
+
+// keepsManager refuses what would leave nobody who may manage users; others is how many
+// there are beside who loses it. The primary decides again.
+func keepsManager(others int64) error {
+	if others == 0 {
+		return LastAdministrator.New("nobody else may manage users")
+	}
+	return nil
+}
+
+// findRoles refuses roles that there are not, and says whether one of them lets manage
+// users.
+func findRoles(ctx context.Context, q *db.Queries, names []string) (manages bool, err error) {
+	rows, err := q.FindRoles(ctx, names)
+	if err != nil {
+		return false, fmt.Errorf("reading roles: %w", err)
+	}
+	there := map[string]bool{}
+	for _, row := range rows {
+		there[row.Name] = true
+		manages = manages || row.Manages
+	}
+	unknown := problem.Invalid.New("there is no such role")
+	for i, name := range names {
+		if !there[name] {
+			unknown.AddField(fmt.Sprintf("body.roles[%d]", i), name, "there is no such role")
+		}
+	}
+	if len(unknown.Errors) > 0 {
+		return false, unknown
+	}
+	return manages, nil
+}
