@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -416,6 +417,84 @@ func TestSettleLargeFlush(t *testing.T) {
 	if diff := cmp.Diff(picture(openStore(t, &redisServer{dir: s.testDir()}, func(o *Options) { o.Durability = Relaxed }).Current()), picture(s.Current())); diff != "" {
 		t.Errorf("a new process sees something else:\n%s", diff)
 	}
+}
+
+// TestFarFromTheOldEndTheBufferIsNotRewritten: what fails, is retried, blocked or
+// settled anywhere in a long buffer costs a few lines of the append-only file, not the
+// lines that are older, and leaves the others in their order.
+func TestFarFromTheOldEndTheBufferIsNotRewritten(t *testing.T) {
+	t.Parallel()
+	r := newRedis(t, "appendfsync no")
+	s := openStore(t, r, func(o *Options) { o.Durability = Relaxed })
+	v := catchUp(t, s)
+	const n = 6000
+	var group errgroup.Group
+	for range 16 {
+		group.Go(func() error {
+			for range n / 16 {
+				if _, err := s.Accept(t.Context(), request(v, "", execution(newID()))); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	must(t, group.Wait())
+	se := session(t, s)
+	client := r.client(t)
+	written := func() int64 {
+		info, err := client.InfoMap(t.Context(), "persistence").Result()
+		must(t, err)
+		size, err := strconv.ParseInt(info["Persistence"]["aof_current_size"], 10, 64)
+		must(t, err)
+		return size
+	}
+	want := make([]int64, n)
+	for i := range want {
+		want[i] = int64(i + 1)
+	}
+	cheap := func(what string, do func()) {
+		t.Helper()
+		before := written()
+		do()
+		if got := written() - before; got > 20_000 {
+			t.Errorf("%s writes %d bytes", what, got)
+		}
+		if got := buffered(t, s); !slices.Equal(got, want) {
+			t.Fatalf("after %s %d lines are left, in order %v, want %d", what, len(got), slices.IsSorted(got), len(want))
+		}
+	}
+	without := func(seqs ...int64) {
+		want = slices.DeleteFunc(want, func(x int64) bool { return slices.Contains(seqs, x) })
+	}
+	with := func(seqs ...int64) { want = append(want, seqs...); slices.Sort(want) }
+	for _, seq := range []int64{n, n - 1, n / 2, n/2 + 1, 1500, 3, 1} {
+		cheap(fmt.Sprintf("failing %d", seq), func() { fail(t, se, seq); without(seq) })
+	}
+	for _, seq := range []int64{n / 2, n, 3} {
+		cheap(fmt.Sprintf("retrying %d", seq), func() {
+			_, err := s.Retry(t.Context(), seq)
+			must(t, err)
+			with(seq)
+		})
+	}
+	cheap("retrying the others", func() {
+		_, err := s.Retry(t.Context())
+		must(t, err)
+		with(1, 1500, n/2+1, n-1)
+	})
+	cheap("retrying what is no dead letter", func() {
+		_, err := s.Retry(t.Context(), 7, n-7)
+		must(t, err)
+	})
+	cheap("settling here and there", func() { settle(t, se, 3, n, 1, n/2, n-500); without(n, 1, n/2, n-500) })
+	cheap("settling again", func() { settle(t, se, 3, n, n/2) })
+	cheap("blocking the newest", func() {
+		fail(t, se, n-1)
+		must(t, se.Block(t.Context(), []Blocking{{n - 2, n - 1}, {n - 3, n - 4}}))
+		without(n-1, n-2)
+	})
+	whole(t, s)
 }
 
 func TestTransactionWithTenThousandGuards(t *testing.T) {

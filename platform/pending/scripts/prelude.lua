@@ -42,15 +42,35 @@ local function push_old(lines)
   end
 end
 
+-- where finds the place of a seq in the buffer by halving: the index, from the
+-- newest on, of the first line that is not newer, and that line; false when all are.
+local function where(seq)
+  local low, high, found = 0, redis.call('LLEN', buffer), false
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    local line = redis.call('LINDEX', buffer, middle)
+    if tonumber(seq_of(line)) > seq then
+      low = middle + 1
+    else
+      high, found = middle, line
+    end
+  end
+  return low, found
+end
+
+-- A few lines that are far from the old end are each looked for; more of them, and
+-- those at the old end, are reached by taking off all that is older.
+local few, near = 500, 1000
+
 -- take removes the lines of the wanted seqs (a set of count members, the newest
 -- of which is last) from the buffer and returns the set of those that were
 -- there. What is settled is the oldest, so this rarely meets another line.
 local function take(want, count, last)
-  local found, kept, left = {}, {}, count
-  while left > 0 do
+  local found, kept, left, beyond = {}, {}, count, false
+  while left > 0 and not beyond do
     local lines = redis.call('RPOP', buffer, math.min(left, chunk))
     if not lines then break end
-    local beyond = false
+    local before = left
     for _, line in ipairs(lines) do
       local seq = seq_of(line)
       if want[seq] then
@@ -61,9 +81,19 @@ local function take(want, count, last)
       end
       beyond = beyond or tonumber(seq) >= last
     end
-    if beyond then break end
+    if left == before and left <= few then break end
   end
   push_old(kept)
+  if left == 0 or beyond then return found end
+  for seq in pairs(want) do
+    if not found[seq] then
+      local at, line = where(tonumber(seq))
+      if line and seq_of(line) == seq then
+        redis.call('LREM', buffer, at * 2 < redis.call('LLEN', buffer) and 1 or -1, line)
+        found[seq] = line
+      end
+    end
+  end
   return found
 end
 
@@ -81,9 +111,19 @@ end
 -- put inserts transactions into the buffer by seq; one that is there already
 -- stays there once.
 local function put(seqs)
-  if #seqs == 0 then return end
   table.sort(seqs, by_number)
-  local last = tonumber(seqs[#seqs])
+  local n = #seqs
+  while n > 0 and #seqs <= few do
+    local at, older = where(tonumber(seqs[n]))
+    if redis.call('LLEN', buffer) - at <= near then break end
+    local line = seq_of(older) ~= seqs[n] and line_of(seqs[n])
+    if line then
+      redis.call('LINSERT', buffer, 'BEFORE', older, line)
+    end
+    n = n - 1
+  end
+  if n == 0 then return end
+  local last = tonumber(seqs[n])
   local older, beyond = {}, false
   while not beyond do
     local lines = redis.call('RPOP', buffer, 100)
@@ -94,7 +134,8 @@ local function put(seqs)
     end
   end
   local merged, i = {}, 1
-  for _, seq in ipairs(seqs) do
+  for j = 1, n do
+    local seq = seqs[j]
     while older[i] and tonumber(seq_of(older[i])) < tonumber(seq) do
       merged[#merged + 1] = older[i]
       i = i + 1
