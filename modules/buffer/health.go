@@ -28,11 +28,9 @@ const (
 	lagWarningBytes = 256 << 20
 )
 
-// What a site that works is told to be worried about, and for how long.
-const (
-	oldestWarning = time.Minute // a transaction has waited for, although the primary can be reached
-	lostTailFor   = time.Hour   // after the primary was found to have lost commits
-)
+// oldestWarning is how long a transaction may wait although the primary can be reached,
+// before a site that works is told to be worried.
+const oldestWarning = time.Minute
 
 // examineLimit bounds an answer of /health, whatever hangs.
 const examineLimit = time.Second
@@ -120,6 +118,12 @@ func (m *Module) examineBuffer(ctx context.Context, f *findings) {
 	if c.Failed+c.Blocked > 0 {
 		f.limping = append(f.limping, "there are dead letters")
 	}
+	if !view.LostTail.IsZero() {
+		f.limping = append(f.limping, "within the last hour the primary had lost commits of this site; they were sent again")
+	}
+	if !view.Missing.IsZero() {
+		f.limping = append(f.limping, "within the last week the primary had commits that the site's Redis did not know: acknowledged writes may be missing")
+	}
 	switch r := m.state.report(); {
 	case view.Paused:
 		f.limping = append(f.limping, "draining is paused")
@@ -173,12 +177,6 @@ func (m *Module) examineProcessor(f *findings) {
 	case statusStopped:
 		f.limping = append(f.limping, "the processor has stopped")
 		f.lastError(r.Reason)
-	}
-	if !r.LostTail.IsZero() && m.config.Clock().Sub(r.LostTail) < lostTailFor {
-		f.limping = append(f.limping, "within the last hour the primary had lost commits of this site; they were sent again")
-	}
-	if r.Alarm {
-		f.limping = append(f.limping, "the primary has seen commits that the site's Redis does not know: acknowledged writes may be missing")
 	}
 }
 

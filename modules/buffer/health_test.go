@@ -48,10 +48,19 @@ func TestReasonsOfHealthSayWhatIsKnown(t *testing.T) {
 	m.state.failed(problem.PendingUnavailable.New("Redis is away"))
 	check("when Redis is away", "the primary cannot be reached", false)
 
-	m.state.claimed(pending.Connection{LostTail: []int64{1}}, now)
+	session, err := s.Store.BeginEpoch(t.Context())
+	must(t, err)
+	number, err := session.RaiseBatch(t.Context(), 1)
+	must(t, err)
+	must(t, session.Settle(t.Context(), []pending.Settled{{Seq: 1, Position: number, Outcome: pending.StateApplied}}))
+	check("before a claim", "had lost commits", false)
+	_, err = session.Connected(t.Context(), pending.Claim{Batch: number - 1})
+	must(t, err)
 	check("after a lost tail", "had lost commits", true)
-	now = now.Add(time.Hour)
-	check("an hour later", "had lost commits", false)
+	check("after a lost tail", "may be missing", false)
+	_, err = session.Connected(t.Context(), pending.Claim{Batch: 1 << 52})
+	must(t, err)
+	check("after a claim that Redis has never sent", "may be missing", true)
 }
 
 func TestHealthAnswersInTimeWhenAServerHangs(t *testing.T) {

@@ -177,7 +177,7 @@ func (m *Module) Collect(out chan<- prometheus.Metric) {
 	gauge(metricLagBytes, float64(replica.LagBytes))
 	gauge(metricLagSeconds, replica.Lag.Seconds())
 	gauge(metricBehind, flag(m.replicaBehind()))
-	gauge(metricAlarm, flag(r.Alarm))
+	gauge(metricAlarm, flag(!view.Missing.IsZero()))
 	for _, f := range m.figures.collectors() {
 		f.Collect(out)
 	}

@@ -280,7 +280,6 @@ func (p *processor) open(ctx context.Context) (session, link, error) {
 	}
 	p.figures.claims.Inc()
 	p.figures.lostTail.Add(float64(len(connection.LostTail)))
-	p.state.claimed(connection, p.now())
 	return s, l, nil
 }
 

@@ -7,7 +7,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/problem"
 )
 
@@ -38,8 +37,6 @@ type processorState struct {
 	lastRun   time.Time
 	lastError error
 	count     int64
-	lostTail  time.Time // when the primary was last found to have lost commits
-	alarm     bool
 	answered  bool // the newest failure is what the primary said, not silence
 }
 
@@ -51,8 +48,6 @@ type processorReport struct {
 	LastRun   time.Time
 	LastError error
 	Processed int64
-	LostTail  time.Time
-	Alarm     bool
 	Answered  bool
 }
 
@@ -96,16 +91,6 @@ func (s *processorState) mainSeen(online bool, err error) {
 	}
 }
 
-// claimed keeps what a claim has brought to light.
-func (s *processorState) claimed(c pending.Connection, at time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(c.LostTail) > 0 {
-		s.lostTail = at
-	}
-	s.alarm = s.alarm || c.Alarm
-}
-
 func (s *processorState) processed(n int, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,6 +103,6 @@ func (s *processorState) report() processorReport {
 	defer s.mu.Unlock()
 	return processorReport{
 		Status: s.status, Reason: s.reason, Online: s.online, LastRun: s.lastRun, LastError: s.lastError,
-		Processed: s.count, LostTail: s.lostTail, Alarm: s.alarm, Answered: s.answered,
+		Processed: s.count, Answered: s.answered,
 	}
 }

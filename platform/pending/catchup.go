@@ -92,6 +92,7 @@ type news struct {
 	seq, change       int64
 	swept             int64
 	paused            bool
+	missing, lostTail time.Time
 	entries           []message
 	changes           []message
 	entriesCut, short bool // more entries follow; fewer than the counters say
@@ -152,7 +153,7 @@ func (s *Store) read(ctx context.Context, seq, change int64) (news, error) {
 	}
 	a := answer{list: reply}
 	c := a.next()
-	n := news{seq: number(c.at(1)), change: number(c.at(2)), swept: number(c.at(3)), paused: c.at(4) != nil}
+	n := news{seq: number(c.at(1)), change: number(c.at(2)), swept: number(c.at(3)), paused: c.at(4) != nil, missing: moment(c.at(5)), lostTail: moment(c.at(6))}
 	n.load, _ = c.at(0).(string)
 	n.entries = a.messages()
 	n.changes = a.messages()
@@ -181,7 +182,7 @@ func (s *Store) apply(n news) (v View, done, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.state
-	quiet := len(txs) == 0 && len(n.changes) == 0 && st.Swept == n.swept && st.Paused == n.paused
+	quiet := len(txs) == 0 && len(n.changes) == 0 && st.Swept == n.swept && st.Paused == n.paused && st.Missing.Equal(n.missing) && st.LostTail.Equal(n.lostTail)
 	for _, t := range txs {
 		if t.Seq > st.LastSeq {
 			st.insert(t)
@@ -202,7 +203,7 @@ func (s *Store) apply(n news) (v View, done, ok bool) {
 		}
 		st.LastChange = number
 	}
-	st.Swept, st.Paused = n.swept, n.paused
+	st.Swept, st.Paused, st.Missing, st.LostTail = n.swept, n.paused, n.missing, n.lostTail
 	if !quiet {
 		s.touched()
 	}

@@ -155,6 +155,7 @@ func (s *Store) loadSets(ctx context.Context, st *state) (*loaded, error) {
 	c := a.next()
 	st.Load, _ = c.at(0).(string)
 	st.LastSeq, st.LastChange, st.Swept, st.Paused = number(c.at(1)), number(c.at(2)), number(c.at(3)), c.at(4) != nil
+	st.Missing, st.LostTail = moment(c.at(5)), moment(c.at(6))
 	l := &loaded{left: map[int64]bool{}, applied: map[int64]int64{}, lsn: map[int64]string{}, discarded: map[int64]int64{}, dead: map[int64]*DeadLetter{}, attempts: map[int64]int{}}
 	for i, applied := 0, a.next(); i < len(applied.list); i += 2 {
 		l.applied[number(applied.at(i))] = number(applied.at(i + 1))

@@ -135,6 +135,14 @@ func number(v any) int64 {
 	return n
 }
 
+// moment reads a time, unix microseconds; zero when it is missing.
+func moment(v any) time.Time {
+	if v == nil {
+		return time.Time{}
+	}
+	return time.UnixMicro(number(v))
+}
+
 // Credential returns what was kept for the hash of a token, nil when nothing is
 // or its time is over. It is used only while the replica cannot be read.
 func (s *Store) Credential(ctx context.Context, hash string) (json.RawMessage, error) {

@@ -134,6 +134,16 @@ func TestEmptiedRedisIsNoticed(t *testing.T) {
 	if x := accept(t, s, execution(newID())); x.Seq != 42 {
 		t.Errorf("seq %d, want 42", x.Seq)
 	}
+	// The answer may be lost, and so may the process: the alarm is in Redis, whatever
+	// a further claim says.
+	if c, err := session(t, s).Connected(t.Context(), Claim{Batch: c.Batch}); err != nil || c.Alarm {
+		t.Errorf("after the same claim again: %+v, %v", c, err)
+	}
+	for name, view := range map[string]View{"this process": catchUp(t, s), "another process": openStore(t, &redisServer{dir: s.testDir()}).Current()} {
+		if view.Missing.IsZero() || !view.LostTail.IsZero() {
+			t.Errorf("%s says missing %v, lost tail %v", name, view.Missing, view.LostTail)
+		}
+	}
 	if diff := cmp.Diff(picture(openStore(t, &redisServer{dir: s.testDir()}).Current()), picture(catchUp(t, s))); diff != "" {
 		t.Error(diff)
 	}
@@ -165,6 +175,9 @@ func TestLostTailGoesBack(t *testing.T) {
 	}
 	if n := s.Current().Counts().RowsByTable["execution"]; n != 3 {
 		t.Errorf("%d pending rows, want 3", n)
+	}
+	if v := openStore(t, &redisServer{dir: s.testDir()}).Current(); v.LostTail.IsZero() || !v.Missing.IsZero() {
+		t.Errorf("another process says missing %v, lost tail %v", v.Missing, v.LostTail)
 	}
 	first, err := se.RaiseBatch(t.Context(), 3)
 	must(t, err)

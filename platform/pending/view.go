@@ -25,6 +25,13 @@ type View struct {
 	Swept int64
 	// Paused is set while an operator has stopped the draining.
 	Paused bool
+	// Missing is when main was last found to have commits of this site that its Redis
+	// did not know: acknowledged writes may be missing. Zero when that was not in the
+	// last week.
+	Missing time.Time
+	// LostTail is when main was last found to have lost commits of this site. Zero when
+	// that was not in the last hour.
+	LostTail time.Time
 
 	sets   *sets
 	tables []*rows

@@ -4,6 +4,8 @@
 -- above it, replicated ones too, goes back before anything else is sent, to be
 -- found again or applied again. The next numbers begin above everything that was
 -- ever sent, also by a Redis that has forgotten it: hence the clock.
+-- What it found is kept for every process to see, for a week and for an hour: the
+-- answer may be lost, or its process die.
 -- ARGV: epoch, load, the claim's batch, its last_seq, unix time in
 -- microseconds, then the dead letters that the ledger has.
 -- Answers {batch, alarm, the seqs of a lost tail}.
@@ -13,6 +15,9 @@ end
 local claim, now = tonumber(ARGV[3]), tonumber(ARGV[5])
 local batch = tonumber(redis.call('GET', p .. 'batch') or '0')
 local alarm = claim > batch and 1 or 0
+if alarm == 1 then
+  redis.call('SET', p .. 'missing', text(now), 'EX', 604800)
+end
 local lost = {}
 for _, seq in ipairs(redis.call('ZRANGEBYSCORE', applied, '(' .. ARGV[3], '+inf')) do
   if unsettle(seq) then
@@ -21,6 +26,7 @@ for _, seq in ipairs(redis.call('ZRANGEBYSCORE', applied, '(' .. ARGV[3], '+inf'
 end
 put(lost)
 if #lost > 0 then
+  redis.call('SET', p .. 'lost_tail', text(now), 'EX', 3600)
   emit('e', 'reload')
 end
 batch = text(math.max(batch, claim, now))
