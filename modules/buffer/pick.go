@@ -22,6 +22,11 @@ const (
 	groupBytes = 64 << 10
 )
 
+// passedOver is how many transactions a flush looks at beyond those that it may send:
+// what is held, or waits for what is held, must not keep back what is independent, but
+// looking at all of a long buffer each time would.
+const passedOver = 20_000
+
 // held is a transaction that an error kept in the buffer for a while, through no
 // fault of its own: a lock, a deadlock.
 type held struct {
@@ -66,7 +71,11 @@ func selectFlush(view pending.View, limit limits, holding map[int64]held, now ti
 	ids := map[int64]uuid.UUID{}
 	var group []*pending.Tx
 	groupSize := 0
-	for _, tx := range view.Buffered(limit.count+2*len(holding), limit.bytes) {
+	seen := 0
+	for tx := range view.Buffered() {
+		if seen++; seen > limit.count+passedOver || len(s.blocked) > limit.count {
+			break
+		}
 		if tx.Unknown != nil {
 			s.unknown = tx.Unknown
 			break

@@ -59,17 +59,24 @@ func TestSelectFlushKeepsOrderAndLimits(t *testing.T) {
 	}
 
 	// What is held keeps back what depends on it, or the order would be lost.
-	held := map[int64]held{2: {tries: 1, until: now.Add(time.Minute)}, 3: {tries: 1, until: now.Add(time.Second)}}
-	rest := selectFlush(view, limits{count: 1000, bytes: 4 << 20}, held, now)
+	two := map[int64]held{2: {tries: 1, until: now.Add(time.Minute)}, 3: {tries: 1, until: now.Add(time.Second)}}
+	rest := selectFlush(view, limits{count: 1000, bytes: 4 << 20}, two, now)
 	if diff := cmp.Diff([][]int64{{1, 4}}, seqs(rest)); diff != "" {
 		t.Errorf("with two held (-want +got):\n%s", diff)
 	}
 	if rest.wait != time.Second {
 		t.Errorf("the next try is due in %v, want 1s", rest.wait)
 	}
-	rest = selectFlush(view, limits{count: 1000, bytes: 4 << 20}, held, now.Add(2*time.Second))
+	rest = selectFlush(view, limits{count: 1000, bytes: 4 << 20}, two, now.Add(2*time.Second))
 	if diff := cmp.Diff([][]int64{{1, 3, 4, 5}}, seqs(rest)); diff != "" {
 		t.Errorf("with one held (-want +got):\n%s", diff)
+	}
+	// What waits counts for nothing in the limits of a flush: everything waits for the
+	// first but the fourth, and there is room for one.
+	first := map[int64]held{1: {tries: 1, until: now.Add(time.Minute)}}
+	narrow := selectFlush(view, limits{count: 1, bytes: 1}, first, now)
+	if diff := cmp.Diff([][]int64{{4}}, seqs(narrow)); diff != "" {
+		t.Errorf("with the first held and room for one (-want +got):\n%s", diff)
 	}
 }
 

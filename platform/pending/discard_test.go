@@ -234,7 +234,7 @@ func TestReplacementIsAppliedBeforeWhatCameAfterTheMistake(t *testing.T) {
 	correction := discarding(t, s, a)
 	for name, v := range map[string]View{"here": catchUp(t, s), "elsewhere": catchUp(t, openStore(t, r))} {
 		var order []int64
-		for _, tx := range v.Buffered(10, 1<<20) {
+		for tx := range v.Buffered() {
 			order = append(order, tx.Seq)
 		}
 		if want := []int64{correction, waiting.Seq}; !slices.Equal(order, want) {

@@ -167,7 +167,8 @@ func (n *night) drain(ctx context.Context, rng *rand.Rand) error {
 		if err != nil {
 			return err
 		}
-		list := view.Buffered(1+rng.IntN(8), 1<<20)
+		list := slices.Collect(view.Buffered())
+		list = list[:min(len(list), 1+rng.IntN(8))]
 		if len(list) == 0 {
 			continue
 		}

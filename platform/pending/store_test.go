@@ -303,7 +303,7 @@ func TestUnknownKindStaysPending(t *testing.T) {
 		t.Fatal(err)
 	}
 	v := openStore(t, &redisServer{dir: s.testDir()}).Current()
-	if x := v.Buffered(10, 1<<20); len(x) != 1 || !errors.Is(x[0].Unknown, ErrUnknownKind) {
+	if x := slices.Collect(v.Buffered()); len(x) != 1 || !errors.Is(x[0].Unknown, ErrUnknownKind) {
 		t.Errorf("%+v", x)
 	}
 }

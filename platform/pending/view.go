@@ -3,6 +3,7 @@ package pending
 import (
 	"bytes"
 	"encoding/json"
+	"iter"
 	"time"
 
 	"github.com/google/uuid"
@@ -104,23 +105,14 @@ func (v View) Ascend(seq int64, f func(*Tx) bool) {
 	}
 }
 
-// Buffered returns the oldest transactions to be applied, by place: at most count, and
-// as many as fit into bytes, but at least one. It never goes beyond LastSeq: what
-// another process accepted before them may still be missing there.
-func (v View) Buffered(count, bytes int) []*Tx {
-	if v.sets == nil {
-		return nil
-	}
-	var out []*Tx
-	v.sets.buffered.Scan(func(t *Tx) bool {
-		if t.Seq > v.LastSeq || len(out) == count || len(out) > 0 && bytes < t.Bytes() {
-			return false
+// Buffered gives the transactions to be applied, oldest first, by place. It never goes
+// beyond LastSeq: what another process accepted before them may still be missing there.
+func (v View) Buffered() iter.Seq[*Tx] {
+	return func(yield func(*Tx) bool) {
+		if v.sets != nil {
+			v.sets.buffered.Scan(func(t *Tx) bool { return t.Seq <= v.LastSeq && yield(t) })
 		}
-		bytes -= t.Bytes()
-		out = append(out, t)
-		return true
-	})
-	return out
+	}
 }
 
 // Dead returns the dead letters, failed and blocked, oldest first.

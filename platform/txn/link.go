@@ -117,10 +117,13 @@ func Connect(ctx context.Context, config LinkConfig, catalog *Catalog, epoch int
 	return l, claim, nil
 }
 
+// idOnLine is about what the id of a dead letter needs on the line.
+const idOnLine = 40
+
 func (l *Link) claim(ctx context.Context, dead []uuid.UUID) (Claim, error) {
 	var c Claim
 	texts := l.catalog.texts()
-	bounded, cancel := context.WithTimeout(ctx, l.config.Patience)
+	bounded, cancel := context.WithTimeout(ctx, l.patience(idOnLine*len(dead)))
 	defer cancel()
 	p := l.conn.StartPipeline(bounded)
 	once := func(run func(q *db.Queries) error) error {

@@ -45,7 +45,7 @@ func overALine(t *testing.T, s *txntest.Sites) (*sandbox.Line, txn.LinkConfig) {
 func transactions(t *testing.T, s *txntest.Sites) []*pending.Transaction {
 	t.Helper()
 	var all []*pending.Transaction
-	for _, tx := range s.Store.Current().Buffered(100_000, 1<<30) {
+	for tx := range s.Store.Current().Buffered() {
 		whole, err := tx.Transaction()
 		if err != nil {
 			t.Fatal(err)
