@@ -85,12 +85,16 @@ func (d *disk) mount(ctx context.Context) error {
 	return err
 }
 
-func (d *disk) unmount(ctx context.Context) error {
-	if !d.mounted {
-		return nil
+// unmount waits for the child that rewrites the append-only file: it outlives Redis for
+// a moment, and nothing that it writes is kept.
+func (d *disk) unmount(ctx context.Context) (err error) {
+	for end := time.Now().Add(10 * time.Second); d.mounted; {
+		err = command(ctx, "umount", d.at)
+		d.mounted = err != nil
+		if time.Now().After(end) {
+			break
+		}
 	}
-	err := command(ctx, "umount", d.at)
-	d.mounted = err != nil
 	return err
 }
 
