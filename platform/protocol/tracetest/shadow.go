@@ -153,6 +153,12 @@ func (s *shadow) toList(name string, args []string) {
 			n = int(number(args[0]))
 		}
 		s.list = s.list[:max(0, len(s.list)-n)]
+	case "LREM": // a line is there once
+		s.list = slices.DeleteFunc(s.list, func(seq int64) bool { return seq == lineSeq(args[1]) })
+	case "LINSERT": // before the line of args[1]
+		if at := slices.Index(s.list, lineSeq(args[1])); at >= 0 {
+			s.list = slices.Insert(s.list, at, lineSeq(args[2]))
+		}
 	case "DEL":
 		s.list = nil
 	}
