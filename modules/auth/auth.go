@@ -54,6 +54,7 @@ type Config struct {
 type Module struct {
 	config  Config
 	origins *http.CrossOriginProtection // of pages that may use the refresh cookie
+	refused refusals                    // that the audit log tells of
 }
 
 // New returns the module.
@@ -64,7 +65,7 @@ func New(config Config) *Module {
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
-	m := &Module{config, http.NewCrossOriginProtection()}
+	m := &Module{config: config, origins: http.NewCrossOriginProtection()}
 	for _, page := range []string{config.FrontendURL, config.BackendURL} {
 		if page == "" {
 			continue

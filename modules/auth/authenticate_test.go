@@ -25,6 +25,7 @@ import (
 	"github.com/opsdb/opsdb/platform/problem"
 	"github.com/opsdb/opsdb/platform/rdb"
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
+	"github.com/opsdb/opsdb/platform/txn"
 )
 
 func TestMain(m *testing.M) { sandboxtest.Main(m) }
@@ -471,7 +472,11 @@ func newSite(t testing.TB, pair *sandboxtest.Pair, secondary bool) *site {
 		}
 		t.Cleanup(func() { client.Close() })
 		s.redis = client
-		s.store, err = pending.Open(sandboxtest.Context(t), client, pending.Options{Site: pair.Site, Decoder: noSteps{}, Now: s.clock.now, Durability: pending.Relaxed})
+		catalog, err := txn.NewCatalog(auth.Steps()...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.store, err = pending.Open(sandboxtest.Context(t), client, pending.Options{Site: pair.Site, Tables: auth.Tables(), Decoder: catalog, Now: s.clock.now, Durability: pending.Relaxed})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -585,12 +590,6 @@ func (deadRedis) KeepCredential(context.Context, string, json.RawMessage, time.D
 	return errDead
 }
 func (deadRedis) DropCredential(context.Context, string) error { return errDead }
-
-type noSteps struct{}
-
-func (noSteps) Changes(string, json.RawMessage) ([]pending.Change, error) {
-	return nil, pending.ErrUnknownKind
-}
 
 type clock struct {
 	mu sync.Mutex

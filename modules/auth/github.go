@@ -208,7 +208,7 @@ func (g *GitHub) person(ctx context.Context, token string) (GitHubPerson, error)
 		return GitHubPerson{}, err
 	}
 	if !found || membership.State != "active" {
-		return GitHubPerson{}, notAMember.New("%s is not a member of the organisation whose members may log in", user.Login)
+		return GitHubPerson{Login: user.Login}, notAMember.New("%s is not a member of the organisation whose members may log in", user.Login)
 	}
 	roles, err := g.roles(ctx, token)
 	if err != nil {

@@ -162,6 +162,7 @@ func (m *Module) renew(ctx context.Context, presented secret, hash string, grace
 		return Session{}, "", nil, err
 	case turn == pending.LoginReused:
 		m.config.Credentials.forgetSession(session.ID)
+		m.recordSession(ctx, "session.reuse", session)
 		m.config.Logger.WarnContext(ctx, "a session is ended: what renews it was used twice", "user", session.Username, "session", session.ID)
 		return Session{}, "", nil, problem.Unauthorized.New("the session is ended: what renews it was used twice")
 	case turn == pending.LoginRefused:

@@ -62,7 +62,7 @@ func newLoginSite(t testing.TB, secondary bool) *loginSite {
 	s.standIn = standIn.URL
 
 	quiet := slog.New(slog.DiscardHandler)
-	catalog, err := txn.NewCatalog(auth.DirectSteps()...)
+	catalog, err := txn.NewCatalog(append(auth.DirectSteps(), auth.Steps()...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,8 +95,15 @@ func newLoginSite(t testing.TB, secondary bool) *loginSite {
 	if err != nil {
 		t.Fatal(err)
 	}
+	direct := cuttable{txn.NewDirect(config), &s.cut}
+	log := auth.LogConfig{Writer: direct, Site: s.name(), Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))}
+	if secondary {
+		log.Capacity, log.Writer = 100, txn.NewBuffered(txn.BufferedConfig{
+			Store: s.store, Reader: reader, Catalog: catalog, Problems: problems, Site: s.name(), SiteID: config.SiteID,
+		})
+	}
 	auth.New(auth.Config{
-		Site: s.name(), Reader: reader, Direct: cuttable{txn.NewDirect(config), &s.cut}, DB: s.db, Keys: s.keys, AccessTokens: s.access, Sessions: s.sessions, Credentials: s.auth,
+		Audit: auth.NewLog(log), Site: s.name(), Reader: reader, Direct: direct, DB: s.db, Keys: s.keys, AccessTokens: s.access, Sessions: s.sessions, Credentials: s.auth,
 		GitHub: auth.NewGitHub(auth.GitHubOptions{
 			ClientID: githubtest.ClientID, ClientSecret: githubtest.ClientSecret, Organisation: githubtest.Organisation,
 			TeamRoles: map[string]string{"observers": "observer", "instrument-builders": "service", "admins": "admin"},

@@ -42,7 +42,7 @@ func registerAudit(r *api.Router, m *Module) {
 	api.Register(r, api.Op{
 		ID: "list-audit-events", Method: http.MethodGet, Path: "/audit", Permission: "read:audit", Tags: tags,
 		Summary: "The audit log, newest first", Filters: auditFilters, Order: api.NewestFirst,
-		Description: "Who made, changed and revoked users, roles and tokens, and what operators decided about dead letters. `opsdb audit verify` finds an event that was changed or taken out.",
+		Description: "Who logged in and out or was refused, who made, changed and revoked users, roles and tokens, and what operators decided about dead letters. `opsdb audit verify` finds an event that was changed or taken out.",
 	}, m.listAuditEvents)
 }
 

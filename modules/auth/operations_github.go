@@ -104,10 +104,12 @@ func (m *Module) beginLogin(_ context.Context, in *loginInput) (*redirectOutput,
 	}, nil
 }
 
-func (m *Module) endLogin(ctx context.Context, in *callbackInput) (*redirectOutput, error) {
+func (m *Module) endLogin(ctx context.Context, in *callbackInput) (out *redirectOutput, err error) {
 	if m.config.GitHub == nil {
 		return nil, loginNotConfigured.New("this site has no login with GitHub")
 	}
+	var person GitHubPerson
+	defer func() { m.recordRefused(ctx, "browser", person, err) }()
 	var begun begunLogin
 	sealed, there := api.Cookie(ctx, m.loginCookieName())
 	if !there || !m.config.Keys.unseal(purposeLogin, sealed, &begun) || !begun.ends(in.State, m.now()) {
@@ -116,7 +118,7 @@ func (m *Module) endLogin(ctx context.Context, in *callbackInput) (*redirectOutp
 	if in.Error != "" || in.Code == "" {
 		return nil, loginRefused.New("GitHub has not confirmed the login")
 	}
-	person, err := m.config.GitHub.exchange(ctx, in.Code, begun.Verifier)
+	person, err = m.config.GitHub.exchange(ctx, in.Code, begun.Verifier)
 	if err != nil {
 		return nil, err
 	}
@@ -128,6 +130,7 @@ func (m *Module) endLogin(ctx context.Context, in *callbackInput) (*redirectOutp
 	if err != nil {
 		return nil, err
 	}
+	m.recordSession(ctx, "login", Session{ID: code.sessionID, UserID: id, Username: username}, "by", "browser")
 	return &redirectOutput{
 		Location: m.config.FrontendURL + "#code=" + code.text, CacheControl: "no-store", SetCookie: []http.Cookie{m.loginCookie("")},
 	}, nil
@@ -157,18 +160,20 @@ func (m *Module) beginDevice(ctx context.Context, _ *struct{}) (*deviceOutput, e
 	}}, nil
 }
 
-func (m *Module) endDevice(ctx context.Context, in *deviceTokenInput) (*accessOutput, error) {
+func (m *Module) endDevice(ctx context.Context, in *deviceTokenInput) (out *accessOutput, err error) {
 	if m.config.GitHub == nil {
 		return nil, loginNotConfigured.New("this site has no login with GitHub")
 	}
 	if err := api.CheckOrigin(ctx, m.origins); err != nil {
 		return nil, err
 	}
+	var person GitHubPerson
+	defer func() { m.recordRefused(ctx, "device", person, err) }()
 	var begun begunDevice
 	if !m.config.Keys.unseal(purposeDevice, in.Body.DeviceCode, &begun) || !m.now().Before(begun.Until) {
 		return nil, loginExpired.New("this is no code of a login that goes on")
 	}
-	person, err := m.config.GitHub.pollDevice(ctx, begun.Code)
+	person, err = m.config.GitHub.pollDevice(ctx, begun.Code)
 	if err != nil {
 		return nil, err
 	}
@@ -180,6 +185,7 @@ func (m *Module) endDevice(ctx context.Context, in *deviceTokenInput) (*accessOu
 	if err != nil {
 		return nil, err
 	}
+	m.recordSession(ctx, "login", Session{ID: first.sessionID, UserID: id, Username: username}, "by", "device")
 	session, refresh, access, err := m.renew(ctx, first, first.refreshHash(), 0, 0)
 	if err != nil {
 		return nil, err

@@ -119,12 +119,16 @@ func (m *Module) logout(ctx context.Context, in *logoutInput) (*logoutOutput, er
 		switch {
 		case err != nil:
 			return nil, err
+		case turn == pending.LoginReused:
+			m.recordSession(ctx, "session.reuse", *session)
 		case turn == pending.LoginRefused:
 			return nil, problem.Unauthorized.New("the refresh cookie is not of this session")
 		}
-		if err := m.end(ctx, *session, in.Body != nil && in.Body.Everywhere); err != nil {
+		everywhere := in.Body != nil && in.Body.Everywhere
+		if err := m.end(ctx, *session, everywhere); err != nil {
 			return nil, err
 		}
+		m.recordSession(ctx, "logout", *session, "everywhere", everywhere)
 	}
 	return &logoutOutput{SetCookie: []http.Cookie{m.refreshCookie("", time.Time{})}}, nil
 }
