@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -417,6 +418,37 @@ func TestRolesFollowTheTeamsAndThoseGrantedByHandStay(t *testing.T) {
 		s.clock.advance(31 * time.Second)
 		if diff := cmp.Diff([]any{"observer", "viewer"}, roles("henrietta-l")); diff != "" {
 			t.Errorf("out of a team, under another name at GitHub (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestRolesThatTeamsGaveAndThatAreGrantedByHandStay: whoever says by hand that a person has a role means it, also when a
+// team gives the same at the time.
+func TestRolesThatTeamsGaveAndThatAreGrantedByHandStay(t *testing.T) {
+	t.Parallel()
+	bothLoginSites(t, func(t *testing.T, s *loginSite) {
+		boss, b := s.auditor(t), s.browser(t)
+		me := b.as(t, b.login(t, "henrietta"))
+		if diff := cmp.Diff([]any{"observer", "service"}, me.body["roles"]); diff != "" {
+			t.Fatalf("first login (-want +got):\n%s", diff)
+		}
+		request, err := http.NewRequest(http.MethodPatch, fmt.Sprintf("%s/users/%v", s.url, me.body["user_id"]), strings.NewReader(`{"roles": ["service", "viewer"]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Authorization", "Bearer "+boss)
+		if set := b.send(t, request); set.status != http.StatusOK {
+			t.Fatalf("setting roles by hand: %d %s", set.status, set.text)
+		}
+		b.login(t, "henrietta") // observer is back, by the team
+		if err := s.admin.GrantRole(sandboxtest.Context(t), "henrietta", "observer"); err != nil {
+			t.Fatal(err)
+		}
+		s.github.Change(githubtest.Person{ID: 13, Login: "henrietta"})
+		s.clock.advance(31 * time.Second)
+		if diff := cmp.Diff([]any{"observer", "service", "viewer"}, b.as(t, b.login(t, "henrietta")).body["roles"]); diff != "" {
+			t.Errorf("out of all teams (-want +got):\n%s", diff)
 		}
 	})
 }

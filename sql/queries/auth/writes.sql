@@ -4,13 +4,13 @@ INSERT INTO app_user (username, full_name, is_service, created_at, updated_at)
 VALUES (@username, @full_name, @is_service, @created_at, @created_at)
 ON CONFLICT (username) DO NOTHING;
 
--- GrantRole gives a user a role by name; granting it again changes nothing. No row means that one of the two does not exist, or the grant does.
+-- GrantRole gives a user a role by name; granting it again changes nothing, but that no login takes it away when teams gave it. No row means that one of the two does not exist, or the grant does.
 -- name: GrantRole :execrows
 INSERT INTO user_role (user_id, role_id, granted_at, created_at)
 SELECT u.id, r.id, @granted_at, @granted_at
 FROM app_user u, role r
 WHERE u.username = @username AND r.name = @role
-ON CONFLICT DO NOTHING;
+ON CONFLICT (user_id, role_id) DO UPDATE SET from_team = false, granted_at = excluded.granted_at WHERE user_role.from_team;
 
 -- CreateToken stores the hash of a new API token; of its text nothing else is kept than the prefix.
 -- name: CreateToken :one
@@ -129,7 +129,7 @@ WITH changed AS (
 )
 SELECT must_change(count(*)) FROM changed;
 
--- SetUserRoles gives a user exactly these roles; one that is not there is an error.
+-- SetUserRoles gives a user exactly these roles, by hand: no login takes one of them; one that is not there is an error.
 -- name: SetUserRoles :exec
 WITH wanted AS (
     SELECT id FROM role WHERE name = ANY (@roles::text[])
@@ -138,9 +138,17 @@ WITH wanted AS (
 ), added AS (
     INSERT INTO user_role (user_id, role_id, granted_by, granted_at, created_at)
     SELECT @user_id, w.id, sqlc.narg('granted_by')::bigint, @granted_at, @granted_at FROM wanted w
-    ON CONFLICT DO NOTHING
+    ON CONFLICT (user_id, role_id) DO UPDATE SET from_team = false, granted_by = excluded.granted_by, granted_at = excluded.granted_at
+    WHERE user_role.from_team
 )
 SELECT must_change(count(*), cardinality(@roles::text[])) FROM wanted;
+
+-- TakeRole takes one role from a user; one that is not there is an error. How the user came by the others stays as it is.
+-- name: TakeRole :exec
+WITH gone AS (
+    DELETE FROM user_role ur USING role r WHERE ur.user_id = @user_id AND r.id = ur.role_id AND r.name = @role RETURNING ur.role_id
+)
+SELECT must_change(count(*)) FROM gone;
 
 -- LockRoles makes changes of who may manage users wait for each other.
 -- name: LockRoles :exec

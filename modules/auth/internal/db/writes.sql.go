@@ -222,7 +222,7 @@ INSERT INTO user_role (user_id, role_id, granted_at, created_at)
 SELECT u.id, r.id, $1, $1
 FROM app_user u, role r
 WHERE u.username = $2 AND r.name = $3
-ON CONFLICT DO NOTHING
+ON CONFLICT (user_id, role_id) DO UPDATE SET from_team = false, granted_at = excluded.granted_at WHERE user_role.from_team
 `
 
 type GrantRoleParams struct {
@@ -231,7 +231,7 @@ type GrantRoleParams struct {
 	Role      string    `json:"role"`
 }
 
-// GrantRole gives a user a role by name; granting it again changes nothing. No row means that one of the two does not exist, or the grant does.
+// GrantRole gives a user a role by name; granting it again changes nothing, but that no login takes it away when teams gave it. No row means that one of the two does not exist, or the grant does.
 func (q *Queries) GrantRole(ctx context.Context, arg GrantRoleParams) (int64, error) {
 	result, err := q.db.Exec(ctx, grantRole, arg.GrantedAt, arg.Username, arg.Role)
 	if err != nil {
@@ -521,7 +521,8 @@ WITH wanted AS (
 ), added AS (
     INSERT INTO user_role (user_id, role_id, granted_by, granted_at, created_at)
     SELECT $2, w.id, $3::bigint, $4, $4 FROM wanted w
-    ON CONFLICT DO NOTHING
+    ON CONFLICT (user_id, role_id) DO UPDATE SET from_team = false, granted_by = excluded.granted_by, granted_at = excluded.granted_at
+    WHERE user_role.from_team
 )
 SELECT must_change(count(*), cardinality($1::text[])) FROM wanted
 `
@@ -533,7 +534,7 @@ type SetUserRolesParams struct {
 	GrantedAt time.Time `json:"granted_at"`
 }
 
-// SetUserRoles gives a user exactly these roles; one that is not there is an error.
+// SetUserRoles gives a user exactly these roles, by hand: no login takes one of them; one that is not there is an error.
 func (q *Queries) SetUserRoles(ctx context.Context, arg SetUserRolesParams) error {
 	_, err := q.db.Exec(ctx, setUserRoles,
 		arg.Roles,
@@ -600,6 +601,24 @@ func (q *Queries) SignUp(ctx context.Context, arg SignUpParams) error {
 		arg.AvatarUrl,
 		arg.At,
 	)
+	return err
+}
+
+const takeRole = `-- name: TakeRole :exec
+WITH gone AS (
+    DELETE FROM user_role ur USING role r WHERE ur.user_id = $1 AND r.id = ur.role_id AND r.name = $2 RETURNING ur.role_id
+)
+SELECT must_change(count(*)) FROM gone
+`
+
+type TakeRoleParams struct {
+	UserID int64  `json:"user_id"`
+	Role   string `json:"role"`
+}
+
+// TakeRole takes one role from a user; one that is not there is an error. How the user came by the others stays as it is.
+func (q *Queries) TakeRole(ctx context.Context, arg TakeRoleParams) error {
+	_, err := q.db.Exec(ctx, takeRole, arg.UserID, arg.Role)
 	return err
 }
 
