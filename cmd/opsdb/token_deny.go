@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"os"
 	"strings"
 	"time"
 
@@ -69,12 +71,21 @@ While the link is up, deactivate the user or revoke the token at main instead.`,
 	return cmd
 }
 
+// audited tells the site's audit log what was decided about a subject, through the buffer; what it cannot keep it prints.
+func (s *site) audited(ctx context.Context, action string, subject auth.Subject, actor, reason string) {
+	log := auth.NewLog(auth.LogConfig{
+		Writer: s.writer, Site: s.config.SiteName, Capacity: s.config.BufferSize, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
+	log.Record(ctx, auth.Event{Action: action, Detail: map[string]any{"subject": subject.String(), "actor": actor, "reason": reason}})
+}
+
 // deny refuses a subject here first: main may be told whenever the link is back.
 func deny(ctx context.Context, s *site, subject auth.Subject, actor, reason string) error {
 	note := time.Now().UTC().Format(time.RFC3339) + " " + actor + ": " + reason
 	if err := s.store.Deny(ctx, subject.String(), note); err != nil {
 		return err
 	}
+	s.audited(ctx, "credential.deny", subject, actor, reason)
 	if subject.SessionID != "" {
 		return s.store.EndSession(ctx, subject.SessionID)
 	}

@@ -70,6 +70,12 @@ func TestDeniedAtACutOffSite(t *testing.T) {
 		t.Errorf("main has heard of it before the buffer drained: user active %t, token valid %t", active, valid)
 	}
 	o.drain()
+	var events int
+	err = main.QueryRow(ctx, `SELECT count(*) FROM audit_event WHERE action = 'credential.deny' AND site = $1 AND detail->>'actor' LIKE 'shell:%'
+		AND (detail->>'subject', detail->>'reason') IN (('user:observer1', 'laptop stolen'), ('token:' || $2::text, 'in a public repository'))`, o.pair.Site, strconv.FormatInt(id, 10)).Scan(&events)
+	if err != nil || events != 2 {
+		t.Errorf("%d denials are in the audit log, want 2: %v", events, err)
+	}
 	if state(); active || valid {
 		t.Errorf("after draining: user active %t, token valid %t", active, valid)
 	}
