@@ -143,21 +143,18 @@ func (m *Module) setPaused(ctx context.Context, in api.Write, paused bool) (*dra
 		return nil, err
 	}
 	if !repeated {
-		action := "buffer.resume"
-		if paused {
-			action = "buffer.pause"
-		}
-		m.record(ctx, action, "", "draining was switched", "paused", paused)
+		m.record(ctx, "", "", "draining was switched", "paused", paused)
 	}
 	out := &drainingOutput{Body: Draining{Paused: paused}}
 	out.SetReplayed(repeated)
 	return out, nil
 }
 
-// record logs what an operator has done, and tells the audit log. args are names and
-// values in turn.
+// record logs what an operator has done, and tells the audit log of a decision; an
+// action "" is none, such as a pause, which must not put anything into the buffer.
+// args are names and values in turn.
 func (m *Module) record(ctx context.Context, action, transaction, what string, args ...any) {
-	if m.config.Audit != nil {
+	if m.config.Audit != nil && action != "" {
 		detail := map[string]any{}
 		for i := 0; i+1 < len(args); i += 2 {
 			if name, ok := args[i].(string); ok {
