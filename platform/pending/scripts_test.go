@@ -385,14 +385,15 @@ func TestBlockLeavesWhatNobodyHolds(t *testing.T) {
 	}
 }
 
-func TestSettleLargeFlush(t *testing.T) {
-	t.Parallel()
-	s := openStore(t, newRedis(t, "appendfsync no"), func(o *Options) { o.Durability = Relaxed })
+// acceptMany stores n transactions that have nothing to do with each other, a multiple
+// of 16.
+func acceptMany(t *testing.T, s *Store, n int) {
+	t.Helper()
 	v := catchUp(t, s)
 	var group errgroup.Group
 	for range 16 {
 		group.Go(func() error {
-			for range 560 {
+			for range n / 16 {
 				if _, err := s.Accept(t.Context(), request(v, "", execution(newID()))); err != nil {
 					return err
 				}
@@ -401,6 +402,12 @@ func TestSettleLargeFlush(t *testing.T) {
 		})
 	}
 	must(t, group.Wait())
+}
+
+func TestSettleLargeFlush(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, newRedis(t, "appendfsync no"), func(o *Options) { o.Durability = Relaxed })
+	acceptMany(t, s, 16*560)
 	var list []Settled
 	for seq := int64(1); seq <= 16*560; seq += 2 {
 		list = append(list, Settled{seq, 5, "", StateApplied})
@@ -426,20 +433,8 @@ func TestFarFromTheOldEndTheBufferIsNotRewritten(t *testing.T) {
 	t.Parallel()
 	r := newRedis(t, "appendfsync no")
 	s := openStore(t, r, func(o *Options) { o.Durability = Relaxed })
-	v := catchUp(t, s)
 	const n = 6000
-	var group errgroup.Group
-	for range 16 {
-		group.Go(func() error {
-			for range n / 16 {
-				if _, err := s.Accept(t.Context(), request(v, "", execution(newID()))); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	must(t, group.Wait())
+	acceptMany(t, s, n)
 	se := session(t, s)
 	client := r.client(t)
 	written := func() int64 {
