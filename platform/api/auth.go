@@ -140,7 +140,7 @@ func (r *Router) limit(w http.ResponseWriter, req *http.Request, st *state) *pro
 		policy, key = "credential", st.principal.Actor()
 	}
 	left, wait := r.limiter.take(key, time.Now())
-	w.Header().Set("RateLimit-Policy", fmt.Sprintf("%q;q=%d;w=%d", policy, r.limiter.burst, r.limiter.window))
+	w.Header().Set("RateLimit-Policy", `"`+policy+`"`+r.limiter.policy)
 	w.Header().Set("RateLimit", fmt.Sprintf("%q;r=%d;t=%d", policy, left, r.limiter.window))
 	if wait > 0 {
 		p := problem.TooManyRequests.New("more than %g requests a second", r.opts.RateLimit)

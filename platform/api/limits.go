@@ -21,7 +21,8 @@ const maxLimiters = 10_000
 type limiter struct {
 	perSecond float64
 	burst     int
-	window    int // seconds until an empty bucket is full again
+	window    int    // seconds until an empty bucket is full again
+	policy    string // of every caller, as the header RateLimit-Policy has it behind the name
 	mu        sync.Mutex
 	buckets   map[string]*bucket
 }
@@ -32,7 +33,8 @@ type bucket struct {
 }
 
 func newLimiter(perSecond float64, burst int) *limiter {
-	return &limiter{perSecond: perSecond, burst: burst, window: int(math.Ceil(float64(burst) / perSecond)), buckets: map[string]*bucket{}}
+	window := int(math.Ceil(float64(burst) / perSecond))
+	return &limiter{perSecond: perSecond, burst: burst, window: window, policy: fmt.Sprintf(";q=%d;w=%d", burst, window), buckets: map[string]*bucket{}}
 }
 
 // of returns the bucket of a key.
