@@ -29,7 +29,7 @@ var platformUses = map[string][]string{
 	"api":     {"problem", "config", "observe"},
 	// The model says in its own words what the code does, so it uses none of it.
 	"protocol": nil,
-	"record":   {"api", "pending", "problem"},
+	"record":   {"api", "txn", "pending", "problem"},
 	"sandbox":  {"pg", "rdb"},
 }
 

@@ -49,7 +49,7 @@ func registerDemo(r *api.Router, m *Module) {
 }
 
 func (m *Module) createDemoToken(ctx context.Context, in *demoTokenInput) (*demoTokenOutput, error) {
-	role := or(in.Body.Role, "observer")
+	role := api.Or(in.Body.Role, "observer")
 	made, err := m.makeDemoToken(ctx, role)
 	if errors.Is(err, problem.Conflict) { // another request has just made the user
 		made, err = m.makeDemoToken(ctx, role)

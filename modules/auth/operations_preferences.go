@@ -133,5 +133,5 @@ func (m *Module) setPreferences(ctx context.Context, in *setPreferencesInput) (*
 			return nil, err
 		}
 	}
-	return &preferencesOutput{Versioned: api.Versioned{ETag: now.etag()}, Written: written(receipt), Body: now}, nil
+	return &preferencesOutput{Versioned: api.Versioned{ETag: now.etag()}, Written: record.Written(receipt), Body: now}, nil
 }

@@ -187,7 +187,7 @@ func (m *Module) replaceRole(ctx context.Context, in *replaceRoleInput) (*roleOu
 	m.record(ctx, receipt, Event{Action: "role.update", Table: tableRole, Row: strconv.FormatInt(role.ID, 10), Detail: map[string]any{
 		"name": role.Name, "permissions": permissions,
 	}})
-	return &roleOutput{Versioned: api.Versioned{ETag: api.ETag(role, role)}, Written: written(receipt), Body: role}, nil
+	return &roleOutput{Versioned: api.Versioned{ETag: api.ETag(role, role)}, Written: record.Written(receipt), Body: role}, nil
 }
 
 // mayPermit checks the permissions that a role is to have.

@@ -195,7 +195,7 @@ func (m *Module) createToken(ctx context.Context, in *createTokenInput) (*create
 	if err != nil {
 		return nil, err
 	}
-	return &createdTokenOutput{Written: written(receipt), CacheControl: "no-store", Body: out}, nil
+	return &createdTokenOutput{Written: record.Written(receipt), CacheControl: "no-store", Body: out}, nil
 }
 
 // newToken says which token is to be made.
@@ -339,5 +339,5 @@ func (m *Module) revokeToken(ctx context.Context, in *revokeTokenInput) (*revoke
 	m.record(ctx, receipt, Event{Action: "token.revoke", Table: tableToken, Row: strconv.FormatInt(in.ID, 10), Detail: map[string]any{
 		"username": token.Username, "name": token.Name, "prefix": token.Prefix,
 	}})
-	return &revokedTokenOutput{Written: written(receipt)}, nil
+	return &revokedTokenOutput{Written: record.Written(receipt)}, nil
 }

@@ -176,7 +176,7 @@ func (m *Module) createUser(ctx context.Context, in *createUserInput) (*createdU
 			return err
 		}
 		step := createUser{
-			ID: id, Username: in.Body.Username, Email: in.Body.Email, FullName: or(in.Body.FullName, ""), IsService: or(in.Body.IsService, true), CreatedAt: tx.Now(),
+			ID: id, Username: in.Body.Username, Email: in.Body.Email, FullName: api.Or(in.Body.FullName, ""), IsService: api.Or(in.Body.IsService, true), CreatedAt: tx.Now(),
 		}
 		tx.Add(step, setUserRoles{UserID: id, Roles: roles, GrantedBy: tx.UserID(), GrantedAt: tx.Now()})
 		user = User{
@@ -193,7 +193,7 @@ func (m *Module) createUser(ctx context.Context, in *createUserInput) (*createdU
 			return nil, err
 		}
 	}
-	out := &createdUserOutput{Written: written(receipt), Location: "/users/" + strconv.FormatInt(user.ID, 10), Body: user}
+	out := &createdUserOutput{Written: record.Written(receipt), Location: "/users/" + strconv.FormatInt(user.ID, 10), Body: user}
 	out.ETag = api.ETag(user, user)
 	m.record(ctx, receipt, Event{Action: "user.create", Table: tableUser, Row: out.Location[len("/users/"):], Detail: map[string]any{
 		"username": user.Username, "roles": roles, "is_service": user.IsService,
@@ -261,7 +261,7 @@ func (m *Module) updateUser(ctx context.Context, in *updateUserInput) (*userOutp
 		m.forget(ctx, user.Username, hashes)
 	}
 	m.record(ctx, receipt, Event{Action: "user.update", Table: tableUser, Row: strconv.FormatInt(in.ID, 10), Detail: userChange(user.Username, body)})
-	return &userOutput{Versioned: api.Versioned{ETag: api.ETag(user, user)}, Written: written(receipt), Body: user}, nil
+	return &userOutput{Versioned: api.Versioned{ETag: api.ETag(user, user)}, Written: record.Written(receipt), Body: user}, nil
 }
 
 // mayLose checks what a change takes from a user: the last one who may manage users stays
@@ -310,12 +310,4 @@ func distinct(names []string) []string {
 		return []string{}
 	}
 	return slices.Compact(sorted)
-}
-
-// or is what a pointer points to, or the value that is meant when there is none.
-func or[T any](p *T, otherwise T) T {
-	if p == nil {
-		return otherwise
-	}
-	return *p
 }

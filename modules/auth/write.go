@@ -11,26 +11,14 @@ import (
 	"github.com/opsdb/opsdb/platform/api"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/record"
 	"github.com/opsdb/opsdb/platform/txn"
 )
 
 // write carries a transaction out on the primary. Nothing of this module is pending, so
 // that the site's Redis is not asked.
 func (m *Module) write(ctx context.Context, in api.Write, build func(ctx context.Context, tx *txn.Builder) error) (txn.Receipt, error) {
-	r := in.Request(ctx)
-	return m.config.Direct.Write(pending.WithoutBuffer(ctx), txn.Request{
-		Operation: r.Operation, Actor: r.Actor, UserID: r.UserID, Key: r.Key, Digest: r.Digest, ValidateOnly: r.ValidateOnly,
-	}, build)
-}
-
-// written are the headers of an answer to a write.
-func written(receipt txn.Receipt) api.Written {
-	if receipt.ValidateOnly {
-		return api.Written{}
-	}
-	w := api.Written{TransactionID: receipt.TransactionID.String(), CommitLSN: receipt.CommitLSN}
-	w.SetReplayed(receipt.Replayed)
-	return w
+	return m.config.Direct.Write(pending.WithoutBuffer(ctx), record.Request(ctx, in), build)
 }
 
 // numberOf is the number of the first row of a table that a transaction changes.

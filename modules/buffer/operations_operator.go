@@ -7,6 +7,7 @@ import (
 
 	"github.com/opsdb/opsdb/platform/api"
 	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/record"
 	"github.com/opsdb/opsdb/platform/txn"
 )
 
@@ -62,7 +63,7 @@ func (m *Module) retry(ctx context.Context, in api.Write, transaction string, se
 		if n > 0 {
 			m.figures.decisions.WithLabelValues(decisionRetry).Inc()
 		}
-		m.record(ctx, "dead_letter.retry", transaction, "dead letters were put back into the buffer", "transactions", n)
+		m.decided(ctx, "dead_letter.retry", transaction, "dead letters were put back into the buffer", "transactions", n)
 	}
 	return requeued(n, repeated), nil
 }
@@ -77,13 +78,13 @@ func (m *Module) discardOne(ctx context.Context, in *discardInput) (*decisionOut
 	if m.main() {
 		return nil, noBufferHere()
 	}
-	d, receipt, err := DiscardDeadLetter(ctx, m.config.Writer, m.config.Catalog, writeRequest(ctx, in.Write), in.ID, in.Body.Reason)
+	d, receipt, err := DiscardDeadLetter(ctx, m.config.Writer, m.config.Catalog, record.Request(ctx, in.Write), in.ID, in.Body.Reason)
 	if err != nil {
 		return nil, err
 	}
 	if !receipt.Replayed && !receipt.ValidateOnly {
 		m.figures.decisions.WithLabelValues(decisionDiscard).Inc()
-		m.record(ctx, "dead_letter.discard", in.ID.String(), "a dead letter was discarded", "transaction_id", in.ID.String(), "reason", in.Body.Reason)
+		m.decided(ctx, "dead_letter.discard", in.ID.String(), "a dead letter was discarded", "transaction_id", in.ID.String(), "reason", in.Body.Reason)
 	}
 	return m.decision(ctx, in.Write, d, receipt), nil
 }
@@ -92,21 +93,15 @@ func (m *Module) replaceOne(ctx context.Context, in *replaceInput) (*decisionOut
 	if m.main() {
 		return nil, noBufferHere()
 	}
-	d, receipt, err := ReplaceDeadLetter(ctx, m.config.Writer, m.config.Catalog, m.config.Editor, writeRequest(ctx, in.Write), in.ID, in.Body.Reason, in.Body.Request)
+	d, receipt, err := ReplaceDeadLetter(ctx, m.config.Writer, m.config.Catalog, m.config.Editor, record.Request(ctx, in.Write), in.ID, in.Body.Reason, in.Body.Request)
 	if err != nil {
 		return nil, err
 	}
 	if !receipt.Replayed && !receipt.ValidateOnly {
 		m.figures.decisions.WithLabelValues(decisionReplace).Inc()
-		m.record(ctx, "dead_letter.replace", in.ID.String(), "a dead letter was replaced", "transaction_id", in.ID.String(), "replaced_by", receipt.TransactionID.String(), "reason", in.Body.Reason)
+		m.decided(ctx, "dead_letter.replace", in.ID.String(), "a dead letter was replaced", "transaction_id", in.ID.String(), "replaced_by", receipt.TransactionID.String(), "reason", in.Body.Reason)
 	}
 	return m.decision(ctx, in.Write, d, receipt), nil
-}
-
-// writeRequest is a request as the Writer knows it.
-func writeRequest(ctx context.Context, in api.Write) txn.Request {
-	r := in.Request(ctx)
-	return txn.Request{Operation: r.Operation, Actor: r.Actor, UserID: r.UserID, Key: r.Key, Digest: r.Digest, ValidateOnly: r.ValidateOnly}
 }
 
 // decision answers with a decision, after the wait that the client wants.
@@ -143,18 +138,17 @@ func (m *Module) setPaused(ctx context.Context, in api.Write, paused bool) (*dra
 		return nil, err
 	}
 	if !repeated {
-		m.record(ctx, "", "", "draining was switched", "paused", paused)
+		m.acted(ctx, "draining was switched", "paused", paused)
 	}
 	out := &drainingOutput{Body: Draining{Paused: paused}}
 	out.SetReplayed(repeated)
 	return out, nil
 }
 
-// record logs what an operator has done, and tells the audit log of a decision; an
-// action "" is none, such as a pause, which must not put anything into the buffer.
-// args are names and values in turn.
-func (m *Module) record(ctx context.Context, action, transaction, what string, args ...any) {
-	if m.config.Audit != nil && action != "" {
+// decided logs a decision of an operator, and tells the audit log. args are names and
+// values in turn.
+func (m *Module) decided(ctx context.Context, action, transaction, what string, args ...any) {
+	if m.config.Audit != nil {
 		detail := map[string]any{}
 		for i := 0; i+1 < len(args); i += 2 {
 			if name, ok := args[i].(string); ok {
@@ -163,6 +157,11 @@ func (m *Module) record(ctx context.Context, action, transaction, what string, a
 		}
 		m.config.Audit(ctx, action, transaction, detail)
 	}
+	m.acted(ctx, what, args...)
+}
+
+// acted logs what an operator has done.
+func (m *Module) acted(ctx context.Context, what string, args ...any) {
 	if p, ok := api.PrincipalFrom(ctx); ok {
 		args = append(args, "actor", p.Actor())
 	}

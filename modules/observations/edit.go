@@ -192,7 +192,7 @@ func patchRequest(_ *pending.Transaction, data json.RawMessage) (*editable, erro
 	}
 	var body ExecutedObsUnitPatch
 	if s.SetComment {
-		body.Comment = api.Some(or(s.Comment, ""))
+		body.Comment = api.Some(api.Or(s.Comment, ""))
 	}
 	if s.SetConditions {
 		body.Conditions = api.Some(object(s.Conditions))

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/opsdb/opsdb/modules/observations/internal/db"
+	"github.com/opsdb/opsdb/platform/api"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/problem"
 	"github.com/opsdb/opsdb/platform/txn"
@@ -24,9 +25,9 @@ func (m *Module) buildStart(ctx context.Context, tx *txn.Builder, body *Executed
 		AzimuthRangeID:     body.AzimuthRangeID,
 		PreScheduledSlotID: body.PreScheduledSlotID,
 		Status:             db.ExecutionStatusRunning,
-		StartTime:          or(body.StartTime, tx.Now()),
+		StartTime:          api.Or(body.StartTime, tx.Now()),
 		Conditions:         object(body.Conditions),
-		Comment:            or(body.Comment, ""),
+		Comment:            api.Or(body.Comment, ""),
 		RecordedBy:         tx.UserID(),
 		OriginSiteID:       tx.SiteID(),
 		Version:            1,
@@ -90,7 +91,7 @@ func (m *Module) buildFinish(ctx context.Context, tx *txn.Builder, id uuid.UUID,
 		return nil, err
 	}
 	step := Finish{FinishExecutedObsUnitParams: db.FinishExecutedObsUnitParams{
-		ID: id, Status: db.ExecutionStatus(body.Status), EndTime: or(body.EndTime, tx.Now()), UpdatedAt: tx.Now(),
+		ID: id, Status: db.ExecutionStatus(body.Status), EndTime: api.Or(body.EndTime, tx.Now()), UpdatedAt: tx.Now(),
 		SetMeanAzimuthDeg: body.MeanAzimuthDeg != nil, MeanAzimuthDeg: body.MeanAzimuthDeg,
 		SetMeanElevationDeg: body.MeanElevationDeg != nil, MeanElevationDeg: body.MeanElevationDeg,
 		SetPwvMm: body.PwvMm != nil, PwvMm: body.PwvMm,
@@ -130,7 +131,7 @@ func (m *Module) buildPatch(ctx context.Context, tx *txn.Builder, id uuid.UUID, 
 	}
 	step := Patch{PatchExecutedObsUnitParams: db.PatchExecutedObsUnitParams{ID: id, UpdatedAt: tx.Now()}}
 	if body.Comment.Set {
-		comment := or(body.Comment.Ptr(), "")
+		comment := api.Or(body.Comment.Ptr(), "")
 		step.SetComment, step.Comment = true, &comment
 	}
 	if body.Conditions.Set {
@@ -168,7 +169,7 @@ func stateOf(f *found[db.GetExecutedObsUnitRow]) (status string, start *time.Tim
 	if err := decode(f.columns, &known); err != nil {
 		return "", nil
 	}
-	return or(known.Status, ""), known.StartTime
+	return api.Or(known.Status, ""), known.StartTime
 }
 
 // executionVersion is what If-Match compares: the record without its sync.
@@ -290,14 +291,6 @@ func shown[R, T any](rows []pending.Row, show func(*R, pending.Sync) T) ([]T, er
 		records[i] = show(row, syncOf(rows[i]))
 	}
 	return records, nil
-}
-
-// or gives what a pointer points to, or a default.
-func or[T any](p *T, otherwise T) T {
-	if p == nil {
-		return otherwise
-	}
-	return *p
 }
 
 // object gives free JSON, {} when there is none.

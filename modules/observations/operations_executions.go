@@ -13,6 +13,7 @@ import (
 	"github.com/opsdb/opsdb/platform/api"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/record"
 	"github.com/opsdb/opsdb/platform/txn"
 )
 
@@ -150,7 +151,7 @@ func (m *Module) start(ctx context.Context, in *startInput) (*startOutput, error
 	if err := checkFree("body.conditions", in.Body.Conditions); err != nil {
 		return nil, err
 	}
-	request := request(ctx, in.Write)
+	request := record.Request(ctx, in.Write)
 	request.Apart = in.Body.ID == nil // its parents are no pending rows, and an id made here is nobody's
 	receipt, err := m.carryOut(ctx, in.Write, request, func(ctx context.Context, tx *txn.Builder) error {
 		return m.buildStart(ctx, tx, &in.Body)
@@ -158,7 +159,7 @@ func (m *Module) start(ctx context.Context, in *startInput) (*startOutput, error
 	if err != nil {
 		return nil, err
 	}
-	out := &startOutput{Written: written(receipt)}
+	out := &startOutput{Written: record.Written(receipt)}
 	if out.Body, err = m.afterExecution(ctx, &found[db.GetExecutedObsUnitRow]{}, receipt); err != nil {
 		return nil, err
 	}
@@ -198,14 +199,14 @@ func (m *Module) patch(ctx context.Context, in *patchInput) (*executionOutput, e
 }
 
 func (m *Module) changedExecution(ctx context.Context, f *found[db.GetExecutedObsUnitRow], receipt txn.Receipt) (*executionOutput, error) {
-	record, err := m.afterExecution(ctx, f, receipt)
+	execution, err := m.afterExecution(ctx, f, receipt)
 	if err != nil {
 		return nil, err
 	}
 	return &executionOutput{
-		Versioned: api.Versioned{ETag: executionETag(record, nil)},
-		Written:   written(receipt),
-		Body:      record,
+		Versioned: api.Versioned{ETag: executionETag(execution, nil)},
+		Written:   record.Written(receipt),
+		Body:      execution,
 	}, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/opsdb/opsdb/platform/api"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/record"
 	"github.com/opsdb/opsdb/platform/txn"
 )
 
@@ -116,7 +117,7 @@ func (m *Module) createFile(ctx context.Context, in *createFileInput) (*fileOutp
 	} else if err := f.overlay(receipt.Changes, tableFile, id); err != nil {
 		return nil, err
 	}
-	out := &fileOutput{Written: written(receipt), Location: "/raw_data_files/" + id.String(), Body: fileOf(&f.row, sync)}
+	out := &fileOutput{Written: record.Written(receipt), Location: "/raw_data_files/" + id.String(), Body: fileOf(&f.row, sync)}
 	out.ETag = fileETag(out.Body, out.Body)
 	return out, nil
 }
@@ -126,7 +127,7 @@ func (m *Module) createFiles(ctx context.Context, in *createFilesInput) (*filesO
 	if err != nil {
 		return nil, err
 	}
-	out := &filesOutput{Written: written(receipt), Body: RawDataFileBulkResult{IDs: make([]uuid.UUID, 0, len(in.Body)), Sync: receipt.Sync.Shown()}}
+	out := &filesOutput{Written: record.Written(receipt), Body: RawDataFileBulkResult{IDs: make([]uuid.UUID, 0, len(in.Body)), Sync: receipt.Sync.Shown()}}
 	for _, c := range receipt.Changes {
 		if c.Table == tableFile && c.Op == pending.OpCreate {
 			out.Body.IDs = append(out.Body.IDs, c.ID)

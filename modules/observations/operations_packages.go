@@ -12,6 +12,7 @@ import (
 	"github.com/opsdb/opsdb/platform/api"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/record"
 	"github.com/opsdb/opsdb/platform/txn"
 )
 
@@ -100,15 +101,15 @@ func (m *Module) createPackage(ctx context.Context, in *createPackageInput) (*cr
 	if err != nil {
 		return nil, err
 	}
-	record, err := m.afterPackage(ctx, &found[db.RawDataPackage]{}, receipt)
+	pack, err := m.afterPackage(ctx, &found[db.RawDataPackage]{}, receipt)
 	if err != nil {
 		return nil, err
 	}
-	out := &createPackageOutput{Written: written(receipt), Location: "/raw_data_package/" + record.ID.String(), Body: record}
+	out := &createPackageOutput{Written: record.Written(receipt), Location: "/raw_data_package/" + pack.ID.String(), Body: pack}
 	if bytes > PackageWarnBytes {
 		out.Warning = fmt.Sprintf(`299 opsdb "the files of the package have %d bytes together, more than %d"`, bytes, int64(PackageWarnBytes))
 	}
-	out.ETag = packageETag(record, record)
+	out.ETag = packageETag(pack, pack)
 	return out, nil
 }
 
@@ -144,11 +145,11 @@ func (m *Module) finalizePackage(ctx context.Context, in *finalizePackageInput) 
 	if err != nil {
 		return nil, err
 	}
-	record, err := m.afterPackage(ctx, f, receipt)
+	pack, err := m.afterPackage(ctx, f, receipt)
 	if err != nil {
 		return nil, err
 	}
-	return &packageOutput{Versioned: api.Versioned{ETag: packageETag(record, record)}, Written: written(receipt), Body: record}, nil
+	return &packageOutput{Versioned: api.Versioned{ETag: packageETag(pack, pack)}, Written: record.Written(receipt), Body: pack}, nil
 }
 
 // afterPackage is the record that a write is answered with.

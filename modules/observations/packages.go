@@ -89,7 +89,7 @@ func (m *Module) buildPackage(ctx context.Context, tx *txn.Builder, body *RawDat
 		return 0, err
 	}
 	step.FileCount = int32(len(files.ids))
-	step.RelativePath = or(body.RelativePath, step.Name)
+	step.RelativePath = api.Or(body.RelativePath, step.Name)
 	tx.Add(step)
 	if len(body.Metadata) > 0 && string(body.Metadata) != "null" {
 		tx.Add(SetPackageMetadata{RawDataPackageID: step.ID, Metadata: body.Metadata, CreatedAt: tx.Now(), UpdatedAt: tx.Now()})
@@ -309,7 +309,7 @@ func (m *Module) guessPackage(ctx context.Context, of pair, step *CreatePackage,
 		}
 		return true
 	})
-	step.Name = or(body.Name, fmt.Sprintf("%s_%d_%03d.tar", of.execution, of.module, step.Sequence))
+	step.Name = api.Or(body.Name, fmt.Sprintf("%s_%d_%03d.tar", of.execution, of.module, step.Sequence))
 	return nil
 }
 
@@ -406,7 +406,7 @@ func packageStatus(f *found[db.RawDataPackage]) string {
 	if err := decode(f.columns, &known); err != nil {
 		return ""
 	}
-	return or(known.Status, "")
+	return api.Or(known.Status, "")
 }
 
 // packageVersion is what If-Match compares: the record without its sync.

@@ -9,18 +9,13 @@ import (
 	"github.com/opsdb/opsdb/platform/api"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/record"
 	"github.com/opsdb/opsdb/platform/txn"
 )
 
 // write carries out what build puts together, and waits as the client prefers.
 func (m *Module) write(ctx context.Context, in api.Write, build func(ctx context.Context, tx *txn.Builder) error) (txn.Receipt, error) {
-	return m.carryOut(ctx, in, request(ctx, in), build)
-}
-
-// request is what the transaction of a write has to know of it.
-func request(ctx context.Context, in api.Write) txn.Request {
-	r := in.Request(ctx)
-	return txn.Request{Operation: r.Operation, Actor: r.Actor, UserID: r.UserID, Key: r.Key, Digest: r.Digest, ValidateOnly: r.ValidateOnly}
+	return m.carryOut(ctx, in, record.Request(ctx, in), build)
 }
 
 func (m *Module) carryOut(ctx context.Context, in api.Write, request txn.Request, build func(ctx context.Context, tx *txn.Builder) error) (txn.Receipt, error) {
@@ -32,16 +27,6 @@ func (m *Module) carryOut(ctx context.Context, in api.Write, request txn.Request
 		receipt = m.writer.Wait(ctx, receipt, in.Wait())
 	}
 	return receipt, nil
-}
-
-// written are the headers of an answer to a write.
-func written(receipt txn.Receipt) api.Written {
-	if receipt.ValidateOnly {
-		return api.Written{}
-	}
-	w := api.Written{TransactionID: receipt.TransactionID.String(), CommitLSN: receipt.CommitLSN}
-	w.SetReplayed(receipt.Replayed)
-	return w
 }
 
 // changed is the id of the first row of a table that a transaction changes.

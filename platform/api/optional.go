@@ -129,3 +129,11 @@ func explain(err error) error {
 	}
 	return fmt.Errorf("%s: the %s is out of range or not of the type of this member", wrong.Field, wrong.Value)
 }
+
+// Or gives what a pointer points to, or what is meant when there is none.
+func Or[T any](p *T, otherwise T) T {
+	if p == nil {
+		return otherwise
+	}
+	return *p
+}

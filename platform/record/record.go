@@ -3,6 +3,9 @@
 //
 // Such a table has no pending rows, so its answers are complete even while the site's Redis cannot be reached. A record
 // that shows figures of buffered tables beside its own columns is answered by Merged instead of One.
+//
+// It also says once, for buffered tables too, what a write's request is to its transaction, and what the transaction's
+// receipt is to the answer.
 package record
 
 import (
