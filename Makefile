@@ -75,17 +75,21 @@ lint: ## Check format, go vet and staticcheck
 setup: ## Install PostgreSQL and Redis when they are missing, or say what to install
 	@$(GO) run ./tools/setup
 
+.PHONY: setup-logins
+setup-logins: ## Install what logs in in a test: Node.js, npm packages and Chromium
+	@$(GO) run ./tools/setup logins
+
 .PHONY: demo
 demo: build ## Run two sites, a long line and an observing night on this machine (flags in DEMO)
 	@exec bin/opsdb demo $(DEMO)
 
 .PHONY: test
-test: setup ## Run go vet and all tests
+test: setup setup-logins ## Run go vet and all tests
 	$(GO) vet ./...
-	$(GO) test -p 2 -timeout 15m ./...
+	$(GO) test -p 2 -timeout 25m ./...
 
 .PHONY: race
-race: setup ## Run all tests with the race detector (needs a C compiler)
+race: setup setup-logins ## Run all tests with the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -p 2 -timeout 30m ./...
 
 FUZZTIME ?= 20s
@@ -124,8 +128,9 @@ model: ## Explore the model of the protocol and look for its planted faults (som
 	$(GO) run ./tools/model
 
 .PHONY: chaos
-chaos: build setup ## Put a stack under load and faults and check every promise (flags in CHAOS: "--minutes 30")
-	@exec bin/opsdb chaos $(CHAOS)
+chaos: setup ## Put a stack under load and faults and check every promise (flags in CHAOS: "--minutes 30")
+	$(GO) run ./tools/clock bin/opsdb-chaos ./cmd/opsdb -ldflags "-X main.movableClock=yes"
+	@exec bin/opsdb-chaos chaos $(CHAOS)
 
 .PHONY: chaos-plants
 chaos-plants: setup ## Build the product with mistakes and see chaos find them (some minutes)
@@ -140,9 +145,9 @@ bench: build setup ## Measure against the floors and write docs/benchmarks (a qu
 bench-growth: build setup ## Measure how costs grow with backlog and table size (a quarter of an hour)
 	bin/opsdb bench --growth --write docs/benchmarks $(BENCH)
 
-# A module of its own: Prometheus' parser is no dependency of the product.
+# A module of its own: Prometheus is no dependency of the product.
 .PHONY: promql
-promql: ## Read every expression of deploy/ with Prometheus' own parser
+promql: ## Read every expression of deploy/ with Prometheus' own parser, and fire every alert over samples
 	cd tools/promql && $(GO) test -count=1 ./...
 
 # A module of its own: what the product is compared with is no dependency of it.

@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -185,6 +186,23 @@ func TestNoHandlerAsksForTheSiteType(t *testing.T) {
 			if imp == module+"platform/config" {
 				t.Errorf("%s imports platform/config: handlers get what they need from serve.go", s.file)
 			}
+		}
+	}
+}
+
+// TestNoClockThatIsSetMeasuresTime: a duration is the difference of two time.Time, whose monotonic readings no clock moves.
+// Of Unix nanoseconds "a moment ago" lasts for as long as the clock was set back.
+func TestNoClockThatIsSetMeasuresTime(t *testing.T) {
+	for _, s := range sources(t) {
+		if !strings.HasPrefix(s.dir, "platform/") && !strings.HasPrefix(s.dir, "modules/") {
+			continue
+		}
+		text, err := os.ReadFile(s.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), ".UnixNano()") {
+			t.Errorf("%s measures with UnixNano: keep a time.Time", s.file)
 		}
 	}
 }

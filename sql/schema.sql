@@ -455,12 +455,17 @@ CREATE TABLE public.app_user (
     version integer DEFAULT 1 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    sessions_from timestamp with time zone,
     CONSTRAINT app_user_username_check CHECK (((username ~ '^[A-Za-z0-9][A-Za-z0-9._-]*$'::text) AND (length(username) <= 100)))
 );
 
 -- Name: TABLE app_user; Type: COMMENT
 
 COMMENT ON TABLE public.app_user IS 'A person or a service account; the actor of its writes is user:<username>.';
+
+-- Name: COLUMN app_user.sessions_from; Type: COMMENT
+
+COMMENT ON COLUMN public.app_user.sessions_from IS 'Sessions that began earlier have ended, at every site.';
 
 -- Name: app_user_id_seq; Type: SEQUENCE
 
@@ -1468,7 +1473,8 @@ CREATE TABLE public.session (
     updated_at timestamp with time zone NOT NULL,
     expires_at timestamp with time zone NOT NULL,
     revoked_at timestamp with time zone,
-    user_agent text DEFAULT ''::text NOT NULL
+    user_agent text DEFAULT ''::text NOT NULL,
+    family_hash text DEFAULT ''::text NOT NULL
 );
 
 -- Name: TABLE session; Type: COMMENT
@@ -1478,6 +1484,10 @@ COMMENT ON TABLE public.session IS 'A console session with its rotating refresh 
 -- Name: COLUMN session.previous_hash; Type: COMMENT
 
 COMMENT ON COLUMN public.session.previous_hash IS 'The refresh token before the last rotation: its use means it was stolen.';
+
+-- Name: COLUMN session.family_hash; Type: COMMENT
+
+COMMENT ON COLUMN public.session.family_hash IS 'Of what all refresh tokens of the session have in common: any but the newest was used before.';
 
 -- Name: signing_key; Type: TABLE
 
@@ -2474,13 +2484,29 @@ CREATE INDEX user_role_granted_by_idx ON public.user_role USING btree (granted_b
 
 CREATE INDEX user_role_role_id_idx ON public.user_role USING btree (role_id);
 
+-- Name: api_token api_token_emptied; Type: TRIGGER
+
+CREATE TRIGGER api_token_emptied AFTER TRUNCATE ON public.api_token FOR EACH STATEMENT EXECUTE FUNCTION public.bump_table_version();
+
+-- Name: api_token api_token_gone; Type: TRIGGER
+
+CREATE TRIGGER api_token_gone AFTER DELETE ON public.api_token FOR EACH ROW EXECUTE FUNCTION public.bump_table_version();
+
 -- Name: api_token api_token_version; Type: TRIGGER
 
-CREATE TRIGGER api_token_version AFTER DELETE OR UPDATE OF is_active OR TRUNCATE ON public.api_token FOR EACH STATEMENT EXECUTE FUNCTION public.bump_table_version();
+CREATE TRIGGER api_token_version AFTER UPDATE ON public.api_token FOR EACH ROW WHEN ((old.is_active IS DISTINCT FROM new.is_active)) EXECUTE FUNCTION public.bump_table_version();
+
+-- Name: app_user app_user_emptied; Type: TRIGGER
+
+CREATE TRIGGER app_user_emptied AFTER TRUNCATE ON public.app_user FOR EACH STATEMENT EXECUTE FUNCTION public.bump_table_version();
+
+-- Name: app_user app_user_gone; Type: TRIGGER
+
+CREATE TRIGGER app_user_gone AFTER DELETE ON public.app_user FOR EACH ROW EXECUTE FUNCTION public.bump_table_version();
 
 -- Name: app_user app_user_version; Type: TRIGGER
 
-CREATE TRIGGER app_user_version AFTER DELETE OR UPDATE OF is_active OR TRUNCATE ON public.app_user FOR EACH STATEMENT EXECUTE FUNCTION public.bump_table_version();
+CREATE TRIGGER app_user_version AFTER UPDATE ON public.app_user FOR EACH ROW WHEN (((old.is_active IS DISTINCT FROM new.is_active) OR (old.sessions_from IS DISTINCT FROM new.sessions_from))) EXECUTE FUNCTION public.bump_table_version();
 
 -- Name: data_location data_location_version; Type: TRIGGER
 
@@ -2522,6 +2548,18 @@ CREATE TRIGGER role_permission_version AFTER INSERT OR DELETE OR UPDATE OR TRUNC
 
 CREATE TRIGGER role_version AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.role FOR EACH STATEMENT EXECUTE FUNCTION public.bump_table_version();
 
+-- Name: session session_emptied; Type: TRIGGER
+
+CREATE TRIGGER session_emptied AFTER TRUNCATE ON public.session FOR EACH STATEMENT EXECUTE FUNCTION public.bump_table_version();
+
+-- Name: session session_gone; Type: TRIGGER
+
+CREATE TRIGGER session_gone AFTER DELETE ON public.session FOR EACH ROW WHEN (((old.revoked_at IS NULL) AND (old.expires_at > now()))) EXECUTE FUNCTION public.bump_table_version();
+
+-- Name: session session_version; Type: TRIGGER
+
+CREATE TRIGGER session_version AFTER UPDATE ON public.session FOR EACH ROW WHEN ((old.revoked_at IS DISTINCT FROM new.revoked_at)) EXECUTE FUNCTION public.bump_table_version();
+
 -- Name: site site_version; Type: TRIGGER
 
 CREATE TRIGGER site_version AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.site FOR EACH STATEMENT EXECUTE FUNCTION public.bump_table_version();
@@ -2538,9 +2576,13 @@ CREATE TRIGGER spectral_line_version AFTER INSERT OR DELETE OR UPDATE OR TRUNCAT
 
 CREATE TRIGGER telescope_version AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.telescope FOR EACH STATEMENT EXECUTE FUNCTION public.bump_table_version();
 
+-- Name: user_role user_role_emptied; Type: TRIGGER
+
+CREATE TRIGGER user_role_emptied AFTER TRUNCATE ON public.user_role FOR EACH STATEMENT EXECUTE FUNCTION public.bump_table_version();
+
 -- Name: user_role user_role_version; Type: TRIGGER
 
-CREATE TRIGGER user_role_version AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.user_role FOR EACH STATEMENT EXECUTE FUNCTION public.bump_table_version();
+CREATE TRIGGER user_role_version AFTER INSERT OR DELETE OR UPDATE OF user_id, role_id ON public.user_role FOR EACH ROW EXECUTE FUNCTION public.bump_table_version();
 
 -- Name: api_token api_token_user_id_fkey; Type: FK CONSTRAINT
 

@@ -208,6 +208,9 @@ func TestRolesHaveTheirPermissions(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("permissions (-want +got):\n%s", diff)
 	}
+	if users := list(t, db, "SELECT username FROM app_user"); len(users) > 0 {
+		t.Errorf("a new database has the users %v: nobody may be in it by default", users)
+	}
 }
 
 func TestReferenceTablesCountTheirVersions(t *testing.T) {
@@ -226,7 +229,7 @@ func TestReferenceTablesCountTheirVersions(t *testing.T) {
 	if again := version("observatory"); again != "1" {
 		t.Errorf("version %q after a rollback, want 1", again)
 	}
-	triggers := list(t, db, `SELECT tgrelid::regclass::text FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1`)
+	triggers := list(t, db, `SELECT DISTINCT tgrelid::regclass::text FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1`)
 	counted := list(t, db, "SELECT table_name FROM table_version ORDER BY table_name")
 	if diff := cmp.Diff(counted, triggers); diff != "" {
 		t.Errorf("tables with a version and tables with a trigger (-counted +triggers):\n%s", diff)

@@ -3,10 +3,14 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/opsdb/opsdb/modules/auth"
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
@@ -49,6 +53,9 @@ func TestFirstAdministratorComesFromTheCommandLine(t *testing.T) {
 		{"token", "create", "--user", "bob", "--name", "laptop"},
 		{"token", "create", "--user", "vera", "--name", "x", "--expires", "0s"},
 		{"token", "create", "--user", "vera", "--name", "x", "--scope", "read:nothing"},
+		{"user", "link", "vera", "vera"},
+		{"user", "link", "vera", "0"},
+		{"user", "link", "bob", "17"},
 		{"token", "revoke"},
 		{"token", "revoke", "one"},
 		{"token", "revoke", "4711"},
@@ -67,6 +74,73 @@ func TestFirstAdministratorComesFromTheCommandLine(t *testing.T) {
 	}
 	if strings.Contains(list, strings.TrimSpace(secret)[20:]) {
 		t.Error("the list has the secret")
+	}
+}
+
+// TestCommandLineIsInTheAuditLog: what the command line changes is in the main site's audit log, with who did it, and
+// what it refuses is not; `opsdb audit verify` ends with 1 when the log was changed.
+func TestCommandLineIsInTheAuditLog(t *testing.T) {
+	t.Parallel()
+	pair := sandboxtest.New(t)
+	dir := filepath.Join(t.TempDir(), "keys")
+	says := func(args ...string) string {
+		t.Helper()
+		out, err := opsdb(t, pair, args...)
+		if err != nil {
+			t.Fatalf("opsdb %s: %v", strings.Join(args, " "), err)
+		}
+		return out
+	}
+	says("user", "create", "ada", "--role", "viewer")
+	says("user", "grant", "ada", "observer")
+	says("user", "revoke", "ada", "viewer")
+	says("user", "link", "ada", "17")
+	says("user", "deactivate", "ada")
+	secret := strings.TrimSpace(says("token", "create", "--user", "ada", "--name", "laptop"))
+	says("token", "revoke", "--user", "ada", "--name", "laptop")
+	says("keys", "init", "--dir", dir, "--site", "observatory")
+	says("keys", "init", "--dir", dir, "--site", "observatory") // publishes what is published
+	rotated := strings.TrimSpace(says("keys", "rotate", "--dir", dir, "--site", "observatory"))
+	for _, args := range [][]string{{"user", "create", "ada", "--role", "viewer"}, {"user", "grant", "ada", "king"}, {"token", "revoke", "4711"}} {
+		if _, err := opsdb(t, pair, args...); err == nil {
+			t.Errorf("opsdb %s is not refused", strings.Join(args, " "))
+		}
+	}
+	rows, err := pair.Primary(t).Query(sandboxtest.Context(t), `
+		SELECT action || ' ' || coalesce(detail->>'roles', detail->>'name', detail->>'site', '') || coalesce(' ' || (detail->>'is_active'), ''), detail->>'actor', site, row_id, detail::text
+		FROM audit_event ORDER BY at`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	var what, actor, site, row, detail string
+	if _, err := pgx.ForEachRow(rows, []any{&what, &actor, &site, &row, &detail}, func() error {
+		if !strings.HasPrefix(actor, "shell:") || site != sandboxtest.MainSite || row == "" || strings.Contains(detail, secret[20:]) {
+			t.Errorf("%s by %q at %q, row %q: %s", what, actor, site, row, detail)
+		}
+		got = append(got, what)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		`user.create ["viewer"] true`, `user.update ["observer", "viewer"] true`, `user.update ["observer"] true`, `user.update ["observer"] true`, `user.update ["observer"] false`,
+		"token.create laptop", "token.revoke ", "key.publish observatory", "key.publish observatory",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the audit log (-want +got):\n%s", diff)
+	}
+	if row != rotated {
+		t.Errorf("the last event is of key %q, and %q was published", row, rotated)
+	}
+	if out := says("audit", "verify"); !strings.Contains(out, "nothing is broken") {
+		t.Errorf("verify says %q", out)
+	}
+	pair.Exec(t, "DELETE FROM audit_event WHERE action = 'token.revoke'")
+	out, err := opsdb(t, pair, "audit", "verify")
+	var exit exitError
+	if !errors.As(err, &exit) || exit.code != 1 || !strings.Contains(out, "BROKEN") {
+		t.Errorf("verify of a log that misses an event: %v, %q", err, out)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -116,11 +118,14 @@ func (o chaosOptions) check() error {
 
 // again is the command that repeats a run's schedule.
 func (o chaosOptions) again() string {
-	command := fmt.Sprintf("opsdb chaos --minutes %v --seed %d --round %s --gap %s --clients %d", o.minutes, o.seed, o.round, o.gap, o.clients)
+	flags := fmt.Sprintf("--minutes %v --seed %d --round %s --gap %s --clients %d", o.minutes, o.seed, o.round, o.gap, o.clients)
 	if len(o.faults) > 0 {
-		command += " --faults " + strings.Join(o.faults, ",")
+		flags += " --faults " + strings.Join(o.faults, ",")
 	}
-	return command
+	if movableClock != "" {
+		return fmt.Sprintf("make chaos CHAOS=%q", flags) // a program without that fault draws another schedule
+	}
+	return "opsdb chaos " + flags
 }
 
 func runChaos(ctx context.Context, options chaosOptions, out, errOut io.Writer) (err error) {
@@ -161,23 +166,39 @@ func runChaos(ctx context.Context, options chaosOptions, out, errOut io.Writer) 
 	report, err := chaos.Run(ctx, d.chaosSystem(), chaos.Options{
 		Seed: options.seed, Length: time.Duration(options.minutes * float64(time.Minute)), Round: options.round, Gap: options.gap,
 		Clients: options.clients, Faults: options.faults, Wedged: time.Minute, History: history, Log: d.log, Say: d.say,
+		Evidence: func() error { return d.keepEvidence(history.Name() + ".evidence") },
 	})
 	report.Command = options.again()
 	broken := len(report.Violations) > 0
-	var evidence error
-	if err != nil || broken {
-		keep = true
-		evidence = d.keepEvidence(history.Name() + ".evidence")
-	}
+	keep = keep || err != nil || broken
 	if err != nil {
-		err = errors.Join(err, evidence)
 		return fmt.Errorf("%w\nthe history so far is in %s; again: %s", err, history.Name(), report.Command)
 	}
-	if err := errors.Join(evidence, options.show(report, out, d)); err != nil {
+	if err := options.show(report, out, d); err != nil {
 		return err
 	}
 	if broken {
 		return exitError{1}
+	}
+	return nil
+}
+
+// opsdb runs a command of this program as one would on the machine of a server. Its
+// exit code 1 says that something was refused, and is no error.
+func (d *demo) opsdb(ctx context.Context, server int, args ...string) error {
+	program, err := d.program()
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env = d.apiEnv(server)
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == 1 && bytes.Contains(out, []byte(" refused, ")) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("opsdb %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(out))
 	}
 	return nil
 }
@@ -220,14 +241,29 @@ func (o chaosOptions) show(report chaos.Report, out io.Writer, d *demo) error {
 	return chaos.Write(o.write, report)
 }
 
+// movableClock is "yes" in a program that tools/clock has built: its API servers take
+// what they add to the machine's clock from a file.
+var movableClock string
+
+// clockFile is that file of an API server.
+func (d *demo) clockFile(server int) string {
+	return filepath.Join(d.stack.Dir, fmt.Sprintf("clock_%d", server))
+}
+
 // chaosSystem is what a run may do harm to.
 func (d *demo) chaosSystem() chaos.System {
 	system := chaos.System{
 		Stack: d.stack, Database: demoDatabase, Site: observatorySite, RTT: time.Duration(d.options.rtt),
 		AdminToken: d.tokens.Admin, ServiceToken: d.tokens.Service,
+		Export: func(ctx context.Context, file string) error { return d.opsdb(ctx, 1, "buffer", "export", file) },
+		Import: func(ctx context.Context, file string) error { return d.opsdb(ctx, 0, "buffer", "import", file) },
 	}
 	for i, process := range d.apis {
 		api := chaos.API{URL: d.url(i), Process: process}
+		if movableClock != "" {
+			api.Clock = d.clockFile(i)
+			d.stack.Remember(api.Clock)
+		}
 		if i == 0 {
 			system.Main = api
 		} else {

@@ -112,7 +112,8 @@ func poisonTable(results []poisonResult) string {
 	return b.String()
 }
 
-// poisonAmong is how many transactions without fault each drain has.
+// poisonAmong is how many transactions each drain has, poisons and dependants among them:
+// one flush, with or without them.
 const poisonAmong = 1000
 
 // poisoner fills and drains the buffer with poisons of its own.
@@ -168,8 +169,9 @@ func (p *poisoner) drain(ctx context.Context, poisons int, result *poisonResult)
 	return took, p.settle(ctx, made, unit, result)
 }
 
-// fill buffers 1,000 starts from eight clients, and poisons with their dependants
-// spread among them. The obs unit of the poisons is deleted at main afterwards.
+// fill buffers poisonAmong transactions: starts from eight clients, and poisons with
+// their dependants spread among them. The obs unit of the poisons is deleted at main
+// afterwards.
 func (p *poisoner) fill(ctx context.Context, poisons int) ([]poison, int64, error) {
 	var good, bad int64
 	err := withPrimary(ctx, p.stack.Primary.URL(demoDatabase), func(conn *pgx.Conn) error {
@@ -186,18 +188,19 @@ func (p *poisoner) fill(ctx context.Context, poisons int) ([]poison, int64, erro
 		return nil, 0, err
 	}
 	var made []poison
-	slice := poisonAmong / max(1, poisons)
-	for sent := 0; sent < poisonAmong; sent += slice {
-		if len(made) < poisons {
-			one, err := p.poison(ctx, bad)
-			if err != nil {
-				return nil, 0, err
-			}
-			made = append(made, one)
-		}
-		if err := p.starts(ctx, slice, good); err != nil {
+	fine := poisonAmong - 2*poisons
+	for range poisons {
+		one, err := p.poison(ctx, bad)
+		if err != nil {
 			return nil, 0, err
 		}
+		made = append(made, one)
+		if err := p.starts(ctx, fine/poisons, good); err != nil {
+			return nil, 0, err
+		}
+	}
+	if err := p.starts(ctx, fine-fine/max(1, poisons)*poisons, good); err != nil {
+		return nil, 0, err
 	}
 	return made, bad, p.sql(ctx, "DELETE FROM obs_unit WHERE id = $1", bad)
 }

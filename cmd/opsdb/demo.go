@@ -146,8 +146,12 @@ func runDemo(ctx context.Context, options demoOptions, out io.Writer) (err error
 		}
 	}
 	d.printAddresses()
-	<-ctx.Done()
-	return nil
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-d.standIn.failed:
+		return err
+	}
 }
 
 // say prints one line for people.

@@ -32,18 +32,23 @@ func TestTwoProcessesFinishOneExecutionOnce(t *testing.T) {
 		for i, base := range ready.ObservatoryURLs {
 			together.Go(func() {
 				client := apiClient{base: base, token: ready.Service}
+				finish := map[string]any{"status": "completed", "end_time": time.Now().UTC().Add(time.Second), "comment": fmt.Sprintf("process %d", i)}
 				<-gate
-				_, err := client.send(t.Context(), http.MethodPut, "/executed_obs_units/"+id+"/finish", map[string]any{
-					"status": "completed", "end_time": time.Now().UTC().Add(time.Second), "comment": fmt.Sprintf("process %d", i),
-				}, nil)
-				var refused *refusal
-				switch {
-				case err == nil:
-					status[i] = http.StatusOK
-				case errors.As(err, &refused):
-					status[i] = refused.status
-				default:
-					t.Error(err)
+				// On a machine with much to do it may be told to come again, as clients are.
+				for range 20 {
+					_, err := client.send(t.Context(), http.MethodPut, "/executed_obs_units/"+id+"/finish", finish, nil, "Idempotency-Key", fmt.Sprintf("%s-%d", id, i))
+					var refused *refusal
+					switch {
+					case err == nil:
+						status[i] = http.StatusOK
+					case errors.As(err, &refused):
+						status[i] = refused.status
+					default:
+						t.Error(err)
+					}
+					if status[i] != http.StatusServiceUnavailable {
+						return
+					}
 				}
 			})
 		}

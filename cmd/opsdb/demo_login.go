@@ -3,6 +3,7 @@ package main
 import (
 	_ "embed"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -19,6 +20,7 @@ type standIn struct {
 	url    string
 	github *githubtest.Server
 	server *http.Server
+	failed chan error // why it serves no longer
 }
 
 // startStandIn begins to serve at a free port of this machine.
@@ -27,7 +29,7 @@ func startStandIn() (*standIn, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &standIn{url: "http://" + listener.Addr().String(), github: githubtest.New([]githubtest.Person{
+	s := &standIn{url: "http://" + listener.Addr().String(), failed: make(chan error, 1), github: githubtest.New([]githubtest.Person{
 		{ID: 1001, Login: "vera", Name: "Vera Rubin", Teams: []string{"observers"}},
 		{ID: 1002, Login: "henrietta", Name: "Henrietta Leavitt", Teams: []string{"admins"}},
 		{ID: 1003, Login: "edwin", Name: "Edwin Hubble", Outsider: true},
@@ -43,7 +45,7 @@ func startStandIn() (*standIn, error) {
 	s.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		if err := s.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			panic("the stand-in for GitHub ended: " + err.Error())
+			s.failed <- fmt.Errorf("the stand-in for GitHub ended: %w", err)
 		}
 	}()
 	return s, nil

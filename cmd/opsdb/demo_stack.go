@@ -218,55 +218,68 @@ func (d *demo) makeKeys(ctx context.Context, admin *auth.Admin) error {
 	return nil
 }
 
+// program is the one that the API servers run.
+func (d *demo) program() (string, error) {
+	if d.options.program != "" {
+		return d.options.program, nil
+	}
+	return os.Executable()
+}
+
+// apiEnv is the environment of an API server, and of commands on its machine: 0 is
+// main's, the others are the observatory's.
+func (d *demo) apiEnv(server int) []string {
+	env := []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TZ=UTC", "SHUTDOWN_TIMEOUT=5s", "DEMO_MODE=true",
+		fmt.Sprintf("HTTP_ADDR=127.0.0.1:%d", d.stack.Ports[server]),
+	}
+	if server == 0 {
+		env = append(env, "SITE_NAME="+mainSite, "SITE_TYPE=main",
+			"MAIN_DB_URL="+d.stack.MainURL(demoDatabase),
+			"SITE_KEYS_DIR="+d.keysDir(mainSite))
+	} else {
+		env = append(env, "SITE_NAME="+observatorySite, "SITE_TYPE=secondary",
+			"MAIN_DB_URL="+d.stack.ProcessorURL(demoDatabase),
+			"LOCAL_DB_URL="+d.stack.ReaderURL(demoDatabase),
+			"REDIS_URL="+d.stack.Redis.URL(),
+			"SITE_KEYS_DIR="+d.keysDir(observatorySite))
+	}
+	env = append(env, d.standIn.env(d.url(server))...)
+	env = append(env, d.options.env...)
+	if d.options.relaxed {
+		env = append(env, "BUFFER_DURABILITY=relaxed")
+	}
+	if movableClock != "" {
+		env = append(env, "CHAOS_CLOCK="+d.clockFile(server))
+	}
+	for _, pair := range os.Environ() { // so that the demo can be traced too, and say more
+		if strings.HasPrefix(pair, "OTEL_") || strings.HasPrefix(pair, "LOG_LEVEL=") {
+			env = append(env, pair)
+		}
+	}
+	return env
+}
+
 // startAPIs starts the API servers as processes of their own and waits until
 // each serves reads with a token.
 func (d *demo) startAPIs(ctx context.Context) error {
-	program := d.options.program
-	if program == "" {
-		self, err := os.Executable()
-		if err != nil {
-			return err
-		}
-		program = self
+	program, err := d.program()
+	if err != nil {
+		return err
 	}
-	common := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TZ=UTC", "SHUTDOWN_TIMEOUT=5s", "DEMO_MODE=true"}
-	common = append(common, d.options.env...)
 	args := d.options.serve
 	if args == nil {
 		args = []string{"serve"}
 	}
-	if d.options.relaxed {
-		common = append(common, "BUFFER_DURABILITY=relaxed")
-	}
-	for _, pair := range os.Environ() { // so that the demo can be traced too
-		if strings.HasPrefix(pair, "OTEL_") {
-			common = append(common, pair)
-		}
-	}
-	var err error
 	if d.standIn, err = startStandIn(); err != nil {
 		return err
 	}
 	for server := range d.stack.Ports {
 		name := "api_main"
-		env := []string{
-			"SITE_NAME=" + mainSite, "SITE_TYPE=main",
-			"MAIN_DB_URL=" + d.stack.MainURL(demoDatabase),
-			"SITE_KEYS_DIR=" + d.keysDir(mainSite),
-		}
 		if server > 0 {
 			name = fmt.Sprintf("api_observatory_%d", server)
-			env = []string{
-				"SITE_NAME=" + observatorySite, "SITE_TYPE=secondary",
-				"MAIN_DB_URL=" + d.stack.ProcessorURL(demoDatabase),
-				"LOCAL_DB_URL=" + d.stack.ReaderURL(demoDatabase),
-				"REDIS_URL=" + d.stack.Redis.URL(),
-				"SITE_KEYS_DIR=" + d.keysDir(observatorySite),
-			}
 		}
-		env = append(env, fmt.Sprintf("HTTP_ADDR=127.0.0.1:%d", d.stack.Ports[server]))
-		env = append(env, d.standIn.env(d.url(server))...)
-		command := sandbox.Command{Path: program, Args: args, Env: append(env, common...)}
+		command := sandbox.Command{Path: program, Args: args, Env: d.apiEnv(server)}
 		limited, cancel := context.WithTimeout(ctx, time.Minute)
 		process, err := d.stack.Run(limited, name, command, func(ctx context.Context) error { return d.serves(ctx, server) })
 		cancel()

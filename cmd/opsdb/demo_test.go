@@ -24,6 +24,10 @@ type runningDemo struct {
 	readyFile string
 	out       *output
 	ended     chan error
+	secrets   []string // that nobody may say, beside those of the ready file
+
+	processesMu sync.Mutex
+	processes   map[string]bool // command lines that the list of processes has shown
 }
 
 // output gathers what a process prints, to be read while it runs.
@@ -53,14 +57,17 @@ func startDemo(t *testing.T, flags ...string) *runningDemo {
 		t.Skip("runs the whole product")
 	}
 	dir, binary := t.TempDir(), buildProgram(t)
-	d := &runningDemo{t: t, readyFile: filepath.Join(dir, "ready.json"), out: &output{}, ended: make(chan error, 1)}
+	d := &runningDemo{t: t, readyFile: filepath.Join(dir, "ready.json"), out: &output{}, ended: make(chan error, 1), processes: map[string]bool{}}
 	d.cmd = exec.Command(binary, append([]string{"demo", "--ready-file", d.readyFile}, flags...)...)
+	d.cmd.Env = append(os.Environ(), "LOG_LEVEL=debug") // saysNoSecret reads all of it
 	d.cmd.Stdout, d.cmd.Stderr = d.out, d.out
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	go func() { d.ended <- d.cmd.Wait() }()
+	unwatch := d.watchProcesses()
 	t.Cleanup(func() {
+		defer unwatch()
 		if d.cmd.ProcessState == nil {
 			d.stop()
 		}
@@ -120,6 +127,7 @@ func (d *runningDemo) ready() readyFile {
 // stop interrupts the demo and waits for its end.
 func (d *runningDemo) stop() {
 	d.t.Helper()
+	d.saysNoSecret()
 	began := time.Now()
 	if err := d.cmd.Process.Signal(os.Interrupt); err != nil {
 		d.t.Errorf("interrupting the demo: %v", err)

@@ -7,7 +7,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
 	"github.com/opsdb/opsdb/modules/auth"
@@ -41,7 +40,7 @@ command again later: keys init publishes what is there.`,
 			if _, err := fmt.Fprintln(cmd.OutOrStdout(), key.ID); err != nil {
 				return err
 			}
-			if err := publish(cmd.Context(), *url, site, key); err != nil {
+			if err := publish(cmd, *url, site, key); err != nil {
 				_, printErr := fmt.Fprintf(cmd.ErrOrStderr(), "the key is made, and not published yet: %v\n", err)
 				return printErr
 			}
@@ -62,8 +61,8 @@ command again later: keys init publishes what is there.`,
 	return cmd
 }
 
-func publish(ctx context.Context, url, site string, key auth.SigningKey) error {
-	return withPrimary(ctx, url, func(conn *pgx.Conn) error {
-		return auth.NewAdmin(conn).AddSigningKey(ctx, site, key.ID, key.PublicText())
+func publish(cmd *cobra.Command, url, site string, key auth.SigningKey) error {
+	return withAdmin(cmd, url, func(ctx context.Context, admin *auth.Admin) error {
+		return admin.AddSigningKey(ctx, site, key.ID, key.PublicText())
 	})
 }

@@ -50,7 +50,7 @@ func TestMalformedRequestsAreProblems(t *testing.T) {
 	defer stop()
 	var workers sync.WaitGroup
 	const parallel = 8
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: parallel}, Timeout: time.Minute}
+	client := &http.Client{Transport: refusals.through(&http.Transport{MaxIdleConnsPerHost: parallel}), Timeout: time.Minute}
 	for worker := range parallel {
 		workers.Go(func() {
 			m := mutator{rand.New(rand.NewPCG(seed, uint64(worker)))}

@@ -163,7 +163,8 @@ func newRestoring(t *testing.T, program string, standby bool) *restoring {
 			t.Error(err)
 		}
 	})
-	ctx := sandboxtest.Context(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	t.Cleanup(cancel)
 	if err := d.start(ctx); err != nil {
 		t.Fatal(err)
 	}

@@ -217,7 +217,7 @@ func (s *site) openDirect(replayed func(context.Context, lsn.Position) error) (*
 
 func (s *site) openBuffer(ctx context.Context, replica *pgxpool.Pool) (err error) {
 	c := s.config
-	log := auth.LogConfig{Writer: s.writer, Site: c.SiteName, Logger: s.log}
+	log := auth.LogConfig{Writer: s.writer, Joint: s.store == nil, Site: c.SiteName, Logger: s.log}
 	if s.store != nil {
 		log.Capacity = c.BufferSize
 	}
@@ -309,6 +309,7 @@ func (s *site) router() (*api.Router, error) {
 	router, err := api.New(api.Options{
 		Site: c.SiteName, Version: apiVersion, Authenticator: s.checker, Problems: s.problems, Logger: s.log,
 		Observe: func(a api.Answered) { s.metrics.Answered(a.Operation, a.Method, a.Status, a.Took) },
+		Refused: s.audit.Refused,
 		Tracer:  s.tracer, Metrics: s.metrics.Handler(), RequestTimeout: c.RequestTimeout, LSNTimeout: c.LSNTimeout, Replayed: s.buffer.Replayed, RateLimit: float64(c.RateLimit),
 		Origins: c.CORSOrigins, TrustedProxies: c.TrustedProxies,
 	})
@@ -333,7 +334,7 @@ func (s *site) observations() *observations.Module {
 func (s *site) auth() *auth.Module {
 	c := s.config
 	return auth.New(auth.Config{
-		Site: c.SiteName, Reader: s.reader, Direct: s.direct, DB: s.local, Credentials: s.checker, Keys: s.keys, AccessTokens: s.access, Sessions: s.logins,
+		Site: c.SiteName, Reader: s.reader, Direct: s.direct, Critical: s.writer, DB: s.local, Credentials: s.checker, Keys: s.keys, AccessTokens: s.access, Sessions: s.logins,
 		GitHub: newGitHub(c, s.log), FrontendURL: c.FrontendURL, BackendURL: c.BackendURL, Audit: s.audit, Demo: c.Demo, Logger: s.log,
 	})
 }
@@ -369,6 +370,9 @@ func (s *site) start(ctx context.Context) {
 	}
 	counting, halt := context.WithCancel(context.WithoutCancel(ctx))
 	s.halt = halt
+	if s.store != nil {
+		s.background.Go(func() { auth.ForwardUses(counting, s.store, auth.NewUseTable(s.primary), time.Minute, s.log) })
+	}
 	s.background.Go(func() { s.checker.Follow(counting) })
 	s.background.Go(func() { s.uses.Run(counting, sink, 10*time.Second, s.log) })
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -42,8 +43,8 @@ them and never add any.`,
 			if cmd.Flags().Changed("expires") && n.Lifetime <= 0 {
 				return errors.New("--expires must be longer than nothing")
 			}
-			return withPrimary(cmd.Context(), *url, func(conn *pgx.Conn) error {
-				secret, id, err := auth.NewAdmin(conn).CreateToken(cmd.Context(), n)
+			return withAdmin(cmd, *url, func(ctx context.Context, admin *auth.Admin) error {
+				secret, id, err := admin.CreateToken(ctx, n)
 				if err != nil {
 					return err
 				}
@@ -117,8 +118,7 @@ site as soon after its replica shows the revocation.`,
   opsdb token revoke --user vera --name laptop`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withPrimary(cmd.Context(), *url, func(conn *pgx.Conn) error {
-				admin := auth.NewAdmin(conn)
+			return withAdmin(cmd, *url, func(ctx context.Context, admin *auth.Admin) error {
 				var id int64
 				var err error
 				switch {
@@ -127,13 +127,13 @@ site as soon after its replica shows the revocation.`,
 						return fmt.Errorf("%q is no id of a token", args[0])
 					}
 				case len(args) == 0 && username != "" && name != "":
-					if id, err = admin.TokenID(cmd.Context(), username, name); err != nil {
+					if id, err = admin.TokenID(ctx, username, name); err != nil {
 						return err
 					}
 				default:
 					return errors.New("name the token by its ID, or by --user and --name")
 				}
-				if err := admin.RevokeToken(cmd.Context(), id); err != nil {
+				if err := admin.RevokeToken(ctx, id); err != nil {
 					return err
 				}
 				_, err = fmt.Fprintf(cmd.ErrOrStderr(), "token %d is revoked\n", id)

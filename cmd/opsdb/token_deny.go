@@ -44,21 +44,24 @@ While the link is up, deactivate the user or revoke the token at main instead.`,
 			if named != 1 {
 				return errors.New("name one of --user, --token and --session")
 			}
+			actor, err := shellActor()
+			if err != nil {
+				return err
+			}
 			if lift {
 				return withSite(cmd.Context(), func(s *site, _ pending.View) error {
 					there, err := s.store.Admit(cmd.Context(), subject.String())
 					if err == nil && !there {
 						err = fmt.Errorf("%s is not denied here", subject)
 					}
+					if err == nil {
+						s.audited(cmd.Context(), "credential.admit", subject, actor, reason)
+					}
 					return err
 				})
 			}
 			if reason = strings.TrimSpace(reason); reason == "" {
 				return errors.New("say why: --reason TEXT")
-			}
-			actor, err := shellActor()
-			if err != nil {
-				return err
 			}
 			return withSite(cmd.Context(), func(s *site, _ pending.View) error { return deny(cmd.Context(), s, subject, actor, reason) })
 		},

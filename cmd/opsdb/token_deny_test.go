@@ -76,6 +76,11 @@ func TestDeniedAtACutOffSite(t *testing.T) {
 	if err != nil || events != 2 {
 		t.Errorf("%d denials are in the audit log, want 2: %v", events, err)
 	}
+	var lifted int
+	err = main.QueryRow(ctx, "SELECT count(*) FROM audit_event WHERE action = 'credential.admit' AND site = $1 AND detail->>'subject' = 'token:' || $2::text", o.pair.Site, strconv.FormatInt(id, 10)).Scan(&lifted)
+	if err != nil || lifted != 1 {
+		t.Errorf("%d liftings are in the audit log, want 1: %v", lifted, err)
+	}
 	if state(); active || valid {
 		t.Errorf("after draining: user active %t, token valid %t", active, valid)
 	}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -31,8 +33,8 @@ func newUserCommand() *cobra.Command {
   opsdb user create svc-primecam --role service --service --full-name "Prime-Cam data acquisition"`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withPrimary(cmd.Context(), *url, func(conn *pgx.Conn) error {
-				if err := auth.NewAdmin(conn).CreateUser(cmd.Context(), args[0], fullName, service, roles...); err != nil {
+			return withAdmin(cmd, *url, func(ctx context.Context, admin *auth.Admin) error {
+				if err := admin.CreateUser(ctx, args[0], fullName, service, roles...); err != nil {
 					return err
 				}
 				if *asJSON {
@@ -53,8 +55,8 @@ func newUserCommand() *cobra.Command {
 		Short: "Give a user one more role",
 		Args:  cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withPrimary(cmd.Context(), *url, func(conn *pgx.Conn) error {
-				if err := auth.NewAdmin(conn).GrantRole(cmd.Context(), args[0], args[1]); err != nil {
+			return withAdmin(cmd, *url, func(ctx context.Context, admin *auth.Admin) error {
+				if err := admin.GrantRole(ctx, args[0], args[1]); err != nil {
 					return err
 				}
 				_, err := fmt.Fprintf(cmd.ErrOrStderr(), "user %s has the role %s\n", args[0], args[1])
@@ -89,7 +91,7 @@ func newUserCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.AddCommand(create, grant, newUserRevokeCommand(url), list, newUserShowCommand(url, asJSON),
+	cmd.AddCommand(create, grant, newUserRevokeCommand(url), newUserLinkCommand(url), list, newUserShowCommand(url, asJSON),
 		newUserActiveCommand(url, "deactivate", "Refuse a user's credentials from now on", false),
 		newUserActiveCommand(url, "activate", "Accept a user's credentials again", true))
 	return cmd
@@ -101,11 +103,41 @@ func newUserRevokeCommand(url *string) *cobra.Command {
 		Short: "Take a role from a user",
 		Args:  cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withPrimary(cmd.Context(), *url, func(conn *pgx.Conn) error {
-				if err := auth.NewAdmin(conn).RevokeRole(cmd.Context(), args[0], args[1]); err != nil {
+			return withAdmin(cmd, *url, func(ctx context.Context, admin *auth.Admin) error {
+				if err := admin.RevokeRole(ctx, args[0], args[1]); err != nil {
 					return err
 				}
 				_, err := fmt.Fprintf(cmd.ErrOrStderr(), "user %s no longer has the role %s\n", args[0], args[1])
+				return err
+			})
+		},
+	}
+}
+
+func newUserLinkCommand(url *string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "link NAME ACCOUNT",
+		Short: "Say which GitHub account is a user's",
+		Long: `Say which GitHub account a user that was made by hand logs in with: ACCOUNT is its
+number (the "id" of https://api.github.com/users/LOGIN), for names change hands; none
+takes it away. The roles that the user has stay, beside those of the teams.`,
+		Example: `  opsdb user link vera 1001
+  opsdb user link vera none`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var account *int64
+			if args[1] != "none" {
+				number, err := strconv.ParseInt(args[1], 10, 64)
+				if err != nil || number <= 0 {
+					return fmt.Errorf("%q is no number of a GitHub account, which is above 0, and not none", args[1])
+				}
+				account = &number
+			}
+			return withAdmin(cmd, *url, func(ctx context.Context, admin *auth.Admin) error {
+				if err := admin.LinkGitHub(ctx, args[0], account); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(cmd.ErrOrStderr(), "user %s logs in with the GitHub account %s\n", args[0], args[1])
 				return err
 			})
 		},
@@ -119,8 +151,8 @@ func newUserActiveCommand(url *string, verb, short string, active bool) *cobra.C
 		Long:  short + `. The main site follows within a second or two, another site as soon after its replica shows it.`,
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withPrimary(cmd.Context(), *url, func(conn *pgx.Conn) error {
-				if err := auth.NewAdmin(conn).SetActive(cmd.Context(), args[0], active); err != nil {
+			return withAdmin(cmd, *url, func(ctx context.Context, admin *auth.Admin) error {
+				if err := admin.SetActive(ctx, args[0], active); err != nil {
 					return err
 				}
 				_, err := fmt.Fprintf(cmd.ErrOrStderr(), "user %s: active %t\n", args[0], active)

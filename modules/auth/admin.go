@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/opsdb/opsdb/modules/auth/internal/db"
 )
@@ -17,8 +19,10 @@ import (
 // Admin manages users, tokens and signing keys on the primary. It is what the command line works with, so that an
 // installation has its first administrator before any credential exists.
 type Admin struct {
-	conn beginner
-	now  func() time.Time
+	conn  beginner
+	now   func() time.Time
+	log   Recorder // nil: nobody is told
+	actor string
 }
 
 // beginner is a connection or a pool that can begin transactions.
@@ -30,10 +34,37 @@ type beginner interface {
 // NewAdmin returns an Admin that writes to the primary behind conn, a *pgx.Conn or a *pgxpool.Pool.
 func NewAdmin(conn beginner) *Admin { return &Admin{conn: conn, now: time.Now} }
 
+// Audited makes an Admin tell an audit log what it changes; actor is who it says did that.
+func (a *Admin) Audited(log Recorder, actor string) *Admin {
+	return &Admin{conn: a.conn, now: a.now, log: log, actor: actor}
+}
+
+func (a *Admin) record(ctx context.Context, action, table, row string, detail map[string]any) {
+	if a.log == nil {
+		return
+	}
+	detail["actor"] = a.actor
+	a.log.Record(ctx, Event{Action: action, Table: table, Row: row, Detail: detail})
+}
+
+// recordUser tells how a user is after a change.
+func (a *Admin) recordUser(ctx context.Context, action, username string) {
+	if a.log == nil {
+		return
+	}
+	detail, row := map[string]any{"username": username}, ""
+	if user, err := a.User(ctx, username); err == nil {
+		row = strconv.FormatInt(user.ID, 10)
+		detail["roles"], detail["is_active"], detail["is_service"], detail["github_id"] = user.Roles, user.IsActive, user.IsService, user.GithubID
+	}
+	a.record(ctx, action, tableUser, row, detail)
+}
+
 // Errors of Admin that a caller may want to tell apart.
 var (
 	ErrUserExists        = errors.New("the user exists already")
 	ErrUserUnknown       = errors.New("there is no such user")
+	ErrAccountTaken      = errors.New("the GitHub account is another user's")
 	ErrRoleUnknown       = errors.New("there is no such role")
 	ErrTokenExists       = errors.New("the user has an active token of that name already")
 	ErrLastAdministrator = errors.New("nobody would be left who may manage users")
@@ -43,7 +74,7 @@ var (
 // CreateUser adds a user with roles. It changes nothing when the user exists (ErrUserExists) or a role does not
 // (ErrRoleUnknown).
 func (a *Admin) CreateUser(ctx context.Context, username, fullName string, service bool, roles ...string) error {
-	return pgx.BeginFunc(ctx, a.conn, func(tx pgx.Tx) error {
+	err := pgx.BeginFunc(ctx, a.conn, func(tx pgx.Tx) error {
 		q, now := db.New(tx), a.now().UTC()
 		created, err := q.CreateUser(ctx, db.CreateUserParams{Username: username, FullName: fullName, IsService: service, CreatedAt: now})
 		if err != nil {
@@ -59,6 +90,10 @@ func (a *Admin) CreateUser(ctx context.Context, username, fullName string, servi
 		}
 		return nil
 	})
+	if err == nil {
+		a.recordUser(ctx, "user.create", username)
+	}
+	return err
 }
 
 // GrantRole gives an existing user one more role; one the user has already stays.
@@ -69,7 +104,11 @@ func (a *Admin) GrantRole(ctx context.Context, username, role string) error {
 	} else if err != nil {
 		return fmt.Errorf("reading user %s: %w", username, err)
 	}
-	return grant(ctx, q, username, role, a.now().UTC())
+	if err := grant(ctx, q, username, role, a.now().UTC()); err != nil {
+		return err
+	}
+	a.recordUser(ctx, "user.update", username)
+	return nil
 }
 
 func grant(ctx context.Context, q *db.Queries, username, role string, now time.Time) error {
@@ -133,9 +172,27 @@ func (a *Admin) RevokeRole(ctx context.Context, username, role string) error {
 	})
 }
 
+// LinkGitHub says that the GitHub account of a number is a person's, nil that none is: a user who was made by hand logs in
+// with it from then on, and keeps the roles given by hand. ErrUserUnknown means that no person has the name,
+// ErrAccountTaken that the account is another user's.
+func (a *Admin) LinkGitHub(ctx context.Context, username string, account *int64) error {
+	linked, err := db.New(a.conn).LinkGitHub(ctx, db.LinkGitHubParams{Username: username, GithubID: account, UpdatedAt: a.now().UTC()})
+	var refused *pgconn.PgError
+	switch {
+	case errors.As(err, &refused) && refused.ConstraintName == "app_user_github_id_key":
+		return fmt.Errorf("linking user %s: %w", username, ErrAccountTaken)
+	case err != nil:
+		return fmt.Errorf("linking user %s: %w", username, err)
+	case linked == 0:
+		return fmt.Errorf("linking user %s: %w, or it is a program", username, ErrUserUnknown)
+	}
+	a.recordUser(ctx, "user.update", username)
+	return nil
+}
+
 // change changes a user, if that leaves somebody who may manage users.
 func (a *Admin) change(ctx context.Context, username string, fn func(q *db.Queries, user User, now time.Time) error) error {
-	return pgx.BeginFunc(ctx, a.conn, func(tx pgx.Tx) error {
+	err := pgx.BeginFunc(ctx, a.conn, func(tx pgx.Tx) error {
 		q := db.New(tx)
 		if err := q.LockRoles(ctx); err != nil {
 			return fmt.Errorf("changing user %s: %w", username, err)
@@ -160,6 +217,10 @@ func (a *Admin) change(ctx context.Context, username string, fn func(q *db.Queri
 		}
 		return nil
 	})
+	if err == nil {
+		a.recordUser(ctx, "user.update", username)
+	}
+	return err
 }
 
 // Roles returns all roles, by name.
@@ -221,6 +282,9 @@ func (a *Admin) CreateToken(ctx context.Context, n NewToken) (secret string, id 
 	if err != nil {
 		return "", 0, fmt.Errorf("creating token %s of %s: %w", n.Name, n.Username, err)
 	}
+	a.record(ctx, "token.create", tableToken, strconv.FormatInt(row.ID, 10), map[string]any{
+		"username": n.Username, "name": n.Name, "prefix": prefix, "scopes": params.Scopes,
+	})
 	return text, row.ID, nil
 }
 
@@ -259,6 +323,7 @@ func (a *Admin) RevokeToken(ctx context.Context, id int64) error {
 	if revoked == 0 {
 		return fmt.Errorf("revoking token %d: %w", id, ErrTokenGone)
 	}
+	a.record(ctx, "token.revoke", tableToken, strconv.FormatInt(id, 10), map[string]any{})
 	return nil
 }
 
@@ -279,8 +344,12 @@ func (a *Admin) TokenID(ctx context.Context, username, name string) (int64, erro
 func (a *Admin) AddSigningKey(ctx context.Context, site, kid, publicKey string) error {
 	now := a.now().UTC()
 	params := db.AddSigningKeyParams{Kid: kid, Site: site, PublicKey: publicKey, CreatedAt: now, RetiredAt: now.Add(keyOverlap)}
-	if err := db.New(a.conn).AddSigningKey(ctx, params); err != nil {
+	added, err := db.New(a.conn).AddSigningKey(ctx, params)
+	if err != nil {
 		return fmt.Errorf("publishing signing key %s: %w", kid, err)
+	}
+	if added > 0 {
+		a.record(ctx, "key.publish", "signing_key", kid, map[string]any{"site": site})
 	}
 	return nil
 }

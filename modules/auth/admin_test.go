@@ -169,7 +169,7 @@ func TestUsesAreWrittenInBatches(t *testing.T) {
 	}
 }
 
-func TestUsesAtASecondarySiteAreKeptInItsRedis(t *testing.T) {
+func TestUsesAtASecondarySiteReachThePrimary(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, sandboxtest.New(t), true)
 	ctx := sandboxtest.Context(t)
@@ -198,6 +198,51 @@ func TestUsesAtASecondarySiteAreKeptInItsRedis(t *testing.T) {
 	if diff := cmp.Diff(want, kept); diff != "" {
 		t.Errorf("kept uses (-want +got):\n%s", diff)
 	}
+
+	// While the primary does not answer they are kept on; then it is told, once.
+	forward := func(primary auth.UseSink) {
+		following, stop := context.WithCancel(ctx)
+		defer stop()
+		auth.ForwardUses(following, &ticks{KeptUses: s.store, stop: stop}, primary, time.Millisecond, slog.New(slog.DiscardHandler))
+	}
+	used := func() int64 {
+		t.Helper()
+		tokens, err := s.admin.Tokens(ctx, "svc")
+		if err != nil || len(tokens) != 1 {
+			t.Fatal(tokens, err)
+		}
+		if tokens[0].UsageCount > 0 && tokens[0].LastUsedAt.Unix() != s.clock.now().Unix() {
+			t.Errorf("used last at %v", tokens[0].LastUsedAt)
+		}
+		return tokens[0].UsageCount
+	}
+	s.db.broken.Store(true)
+	forward(auth.NewUseTable(s.db))
+	if n := used(); n != 0 {
+		t.Errorf("%d uses at a primary that does not answer", n)
+	}
+	for range 2 { // the second has nothing to add
+		forward(auth.NewUseTable(s.main))
+		if n := used(); n != 6 {
+			t.Errorf("%d uses at the primary, want 6", n)
+		}
+	}
+}
+
+// ticks lets the uses be taken once, and then stops whoever takes them.
+type ticks struct {
+	auth.KeptUses
+	taken bool
+	stop  func()
+}
+
+func (k *ticks) TakeTokenUses(ctx context.Context) ([]auth.TokenUse, error) {
+	if k.taken {
+		k.stop()
+		return nil, nil
+	}
+	k.taken = true
+	return k.KeptUses.TakeTokenUses(ctx)
 }
 
 func TestUsesAreWrittenWhenTheServerEnds(t *testing.T) {

@@ -80,6 +80,14 @@ func TestLoginsAndTheirEndsAreInTheAuditLog(t *testing.T) {
 		if logins[1]["row_id"] != reuses[0]["row_id"] || logins[0]["row_id"] != logouts[0]["row_id"] || logouts[0]["detail"].(map[string]any)["everywhere"] != true {
 			t.Errorf("they are of other sessions: %s", texts)
 		}
+		// The newest first: at a secondary site the second login was not told to main.
+		begun, again := logins[1]["detail"].(map[string]any), logins[0]["detail"].(map[string]any)
+		if begun["new_user"] != true || begun["by"] != "browser" || again["new_user"] != nil {
+			t.Errorf("whether it was the first login: %v, %v", begun, again)
+		}
+		if _, told := again["team_roles"]; begun["team_roles"] == nil || told != (s.store == nil) {
+			t.Errorf("what the teams give: %v, %v", begun, again)
+		}
 		for what, secret := range map[string]string{"code": code, "refresh token": first.Value, "next one": second.Value, "access token": granted.body["access_token"].(string)} {
 			if strings.Contains(texts, secret) {
 				t.Errorf("the log has the %s", what)
@@ -126,9 +134,13 @@ func TestNobodyFillsTheAuditLog(t *testing.T) {
 		if refused, text := s.logged(t, boss, "login.refused"); len(refused) != 10 {
 			t.Errorf("%d of 25 are recorded, want 10: %s", len(refused), text)
 		}
+		b.confirm(t, b.toGitHub(t), "edwin")
+		if refused, text := s.logged(t, boss, "login.refused"); len(refused) != 11 || refused[0]["detail"].(map[string]any)["problem"] != "not-a-member" {
+			t.Errorf("behind 25 of another kind, one is hidden: %s", text)
+		}
 		s.clock.advance(time.Minute)
 		b.get(t, s.url+"/github/callback?code=x&state=y")
-		if refused, text := s.logged(t, boss, "login.refused"); len(refused) != 11 || refused[0]["detail"].(map[string]any)["not_recorded_before"] != float64(15) {
+		if refused, text := s.logged(t, boss, "login.refused"); len(refused) != 12 || refused[0]["detail"].(map[string]any)["not_recorded_before"] != float64(15) {
 			t.Errorf("a minute later: %s", text)
 		}
 	})

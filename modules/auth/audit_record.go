@@ -9,8 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -33,6 +33,9 @@ const (
 	auditTries = 10
 	// auditPatience bounds what a request may spend on its audit event.
 	auditPatience = 10 * time.Second
+	// auditTurn bounds how long an event waits for others of its process. The chain does not
+	// need that it waits: see Log.
+	auditTurn = time.Second
 	// chainBegins is in the place of the hash before where that is not known; the event's own id makes it unique.
 	chainBegins = "unknown:"
 	// maxAuditDetail bounds what an event tells, in bytes of JSON.
@@ -105,7 +108,10 @@ type LogConfig struct {
 	// Writer carries events out: on the primary at main, through the buffer at a secondary site, where they must be
 	// kept with the link cut.
 	Writer txn.Writer
-	Site   string
+	// Joint says that Writer writes to the primary: an event is then one more step of the
+	// transaction that it tells of.
+	Joint bool
+	Site  string
 	// Capacity is that of the site's buffer, 0 at main. Events get into a full one, but not without end.
 	Capacity int
 	Logger   *slog.Logger
@@ -116,18 +122,79 @@ type LogConfig struct {
 // accepted only if no other was since the one it follows was looked up, at main the primary refuses a second one that
 // follows the same; either way it is chained anew.
 type Log struct {
-	config LogConfig
-	mu     sync.Mutex // spares the processes of a site racing with themselves
+	config  LogConfig
+	turn    chan struct{} // spares the processes of a site racing with themselves
+	refused refusals      // of permissions
 }
 
 // NewLog returns a Log.
-func NewLog(config LogConfig) *Log { return &Log{config: config} }
+func NewLog(config LogConfig) *Log { return &Log{config: config, turn: make(chan struct{}, 1)} }
+
+// Joint implements Recorder.
+func (l *Log) Joint() bool { return l.config.Joint }
 
 // Record implements Recorder.
 func (l *Log) Record(ctx context.Context, e Event) {
-	request := txn.Request{Operation: auditOperation, Actor: "site:" + l.config.Site, UserID: e.UserID}
+	request := txn.Request{Operation: auditOperation, Actor: "site:" + l.config.Site}
 	if p, ok := api.PrincipalFrom(ctx); ok {
 		request.Actor = p.Actor()
+	}
+	e = by(ctx, e)
+	request.UserID = e.UserID
+	// What has been done is recorded although its client may be gone.
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditPatience)
+	defer cancel()
+	_, err := l.chained(bounded, l.config.Writer, request, func(ctx context.Context, tx *txn.Builder) error { return l.append(ctx, tx, e) })
+	if err != nil {
+		l.config.Logger.ErrorContext(ctx, "an audit event is not recorded", "action", e.Action, "table", e.Table, "row", e.Row, "detail", e.Detail, "error", err)
+	}
+}
+
+// Write implements Recorder. The event is the last step: whoever waits at the primary for another event that follows the
+// same one then has all its locks, so that no two transactions wait for each other.
+func (l *Log) Write(ctx context.Context, to txn.Writer, request txn.Request, event func() Event, build func(ctx context.Context, tx *txn.Builder) error) (txn.Receipt, error) {
+	if !l.config.Joint {
+		return to.Write(ctx, request, build)
+	}
+	receipt, err := l.chained(ctx, to, request, func(ctx context.Context, tx *txn.Builder) error {
+		if err := build(ctx, tx); err != nil {
+			return err
+		}
+		return l.append(ctx, tx, by(ctx, event()))
+	})
+	if errors.Is(err, EventFollowed) {
+		return receipt, problem.DatabaseBusy.New("too many events of the audit log at once")
+	}
+	return receipt, err
+}
+
+// chained writes a transaction with an event, anew as often as another process was faster.
+func (l *Log) chained(ctx context.Context, to txn.Writer, request txn.Request, build func(ctx context.Context, tx *txn.Builder) error) (receipt txn.Receipt, err error) {
+	waiting := time.NewTimer(auditTurn)
+	defer waiting.Stop()
+	select {
+	case l.turn <- struct{}{}:
+		defer func() { <-l.turn }()
+	case <-waiting.C:
+	case <-ctx.Done():
+	}
+	for try := range auditTries {
+		receipt, err = to.Write(ctx, request, build)
+		if !errors.Is(err, EventFollowed) {
+			break
+		}
+		select {
+		case <-time.After(time.Duration(try+1) * rand.N(20*time.Millisecond)):
+		case <-ctx.Done():
+			return receipt, err
+		}
+	}
+	return receipt, err
+}
+
+// by is an event with who sent the request, where it does not say who did it.
+func by(ctx context.Context, e Event) Event {
+	if p, ok := api.PrincipalFrom(ctx); ok {
 		if e.UserID == nil && p.UserID != 0 {
 			e.UserID = &p.UserID
 		}
@@ -135,33 +202,34 @@ func (l *Log) Record(ctx context.Context, e Event) {
 			e.TokenID = &p.TokenID
 		}
 	}
-	request.UserID = e.UserID
-	requestID := api.RequestID(ctx)
-	// What has been done is recorded although its client may be gone.
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditPatience)
-	defer cancel()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var err error
-	for try := range auditTries {
-		_, err = l.config.Writer.Write(bounded, request, func(ctx context.Context, tx *txn.Builder) error {
-			step, err := l.next(ctx, tx, e, requestID)
-			if err == nil {
-				tx.Add(step)
-			}
-			return err
-		})
-		if !errors.Is(err, EventFollowed) {
-			break
-		}
-		select {
-		case <-time.After(time.Duration(try) * 20 * time.Millisecond):
-		case <-bounded.Done():
-		}
+	return e
+}
+
+// append adds an event to a transaction.
+func (l *Log) append(ctx context.Context, tx *txn.Builder, e Event) error {
+	step, err := l.next(ctx, tx, e, api.RequestID(ctx))
+	if err == nil {
+		tx.Add(step)
 	}
-	if err != nil {
-		l.config.Logger.ErrorContext(ctx, "an audit event is not recorded", "action", e.Action, "table", e.Table, "row", e.Row, "detail", e.Detail, "error", err)
+	return err
+}
+
+// Refused tells of an operation that the principal of a request may not call, if it is one that manages something, reads
+// the audit log or makes tokens: whoever tries these is worth noting. A process records maxRefusals of each user a minute.
+func (l *Log) Refused(ctx context.Context, operation, permission string) {
+	if permission != api.LoggedIn && permission != "read:audit" && !strings.HasPrefix(permission, "manage:") {
+		return
 	}
+	p, _ := api.PrincipalFrom(ctx)
+	admitted, before := l.refused.admit("permission.refused", p.Username, time.Now())
+	if !admitted {
+		return
+	}
+	detail := map[string]any{"operation": operation, "permission": permission}
+	if before > 0 {
+		detail["not_recorded_before"] = before
+	}
+	l.Record(ctx, Event{Action: "permission.refused", Detail: detail})
 }
 
 // next makes the event that follows the newest one of the site.

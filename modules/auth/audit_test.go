@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
 	"github.com/opsdb/opsdb/modules/auth"
 	"github.com/opsdb/opsdb/modules/buffer"
 	"github.com/opsdb/opsdb/platform/pending"
@@ -95,7 +98,13 @@ func TestWhatIsDoneIsInTheAuditLog(t *testing.T) {
 		if first["user_id"] != float64(s.id(t, "boss")) || first["row_id"] != fmt.Sprint(made["id"]) || first["table_name"] != "app_user" || first["prev_hash"] != "" || first["request_id"] == "" {
 			t.Errorf("the first event: %v", first)
 		}
+		// Whoever tries what he may not is worth noting, if it is to manage something, and only so often.
 		s.do(t, "login:svc", "GET", "/audit", nil).want(http.StatusForbidden)
+		want = append([]string{"permission.refused"}, want...)
+		last := s.do(t, boss, "GET", "/audit?action=permission.refused", nil).want(http.StatusOK)["items"].([]any)[0].(map[string]any)
+		if diff := cmp.Diff(map[string]any{"operation": "list-audit-events", "permission": "read:audit"}, last["detail"]); diff != "" || last["user_id"] != made["id"] {
+			t.Errorf("the refusal (-want +got):\n%s%v", diff, last)
+		}
 		// Page by page it is the same.
 		var walked []string
 		for next := "/audit?limit=2"; next != ""; {
@@ -110,11 +119,32 @@ func TestWhatIsDoneIsInTheAuditLog(t *testing.T) {
 		}
 
 		s.drain(t)
-		if verdict := s.verify(t, 5); len(verdict.Broken) > 0 || len(verdict.Sites) != 1 || verdict.Sites[0].Chains != 1 {
+		if verdict := s.verify(t, 6); len(verdict.Broken) > 0 || len(verdict.Sites) != 1 || verdict.Sites[0].Chains != 1 {
 			t.Errorf("verdict %+v", verdict)
 		}
 		if got := names(s.do(t, boss, "GET", "/audit", nil).want(http.StatusOK), "action"); fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("replicated, the log has %v", got)
+		}
+	})
+}
+
+// TestNobodyFillsTheAuditLogWithRefusals: a script that asks in vain leaves ten events a minute, and does not hide who else
+// does; of many users in one minute, those after the tenth share ten.
+func TestNobodyFillsTheAuditLogWithRefusals(t *testing.T) {
+	eachSite(t, func(t *testing.T, s *served) {
+		s.user(t, "boss", "admin")
+		s.user(t, "ada", "viewer")
+		for range 25 {
+			s.do(t, "login:ada", "POST", "/users", map[string]any{"username": "x", "roles": []string{"admin"}}).want(http.StatusForbidden)
+		}
+		if got := names(s.do(t, boss, "GET", "/audit?action=permission.refused", nil).want(http.StatusOK), "action"); len(got) != 10 {
+			t.Errorf("%d of 25 are recorded, want 10", len(got))
+		}
+		s.user(t, "eve", "viewer")
+		s.do(t, "login:eve", "GET", "/audit", nil).want(http.StatusForbidden)
+		if got := s.do(t, boss, "GET", "/audit?action=permission.refused", nil).want(http.StatusOK)["items"].([]any); len(got) != 11 ||
+			got[0].(map[string]any)["user_id"] != float64(s.id(t, "eve")) || got[0].(map[string]any)["detail"].(map[string]any)["not_recorded_before"] != float64(15) {
+			t.Errorf("behind another's 25, eve's one is hidden: %v", got)
 		}
 	})
 }
@@ -141,6 +171,76 @@ func TestSeveralProcessesAppendToOneChain(t *testing.T) {
 	})
 }
 
+// TestWhatIsDoneAtMainIsCommittedWithItsEvent: neither is there without the other, however a process ends between the two.
+func TestWhatIsDoneAtMainIsCommittedWithItsEvent(t *testing.T) {
+	t.Parallel()
+	s := serve(t, false)
+	s.user(t, "boss", "admin")
+	made := s.do(t, boss, "POST", "/users", map[string]any{"username": "svc", "roles": []string{"service"}}).want(http.StatusCreated)
+	s.do(t, boss, "PATCH", fmt.Sprintf("/users/%v", made["id"]), map[string]any{"full_name": "x"}).want(http.StatusOK)
+	role := s.do(t, boss, "GET", "/roles/viewer", nil).want(http.StatusOK)
+	s.do(t, boss, "PUT", "/roles/viewer", map[string]any{"description": "x", "permissions": role["permissions"]}).want(http.StatusOK)
+	token := s.do(t, boss, "POST", "/api/tokens", map[string]any{"name": "laptop"}).want(http.StatusCreated)
+	s.do(t, boss, "DELETE", fmt.Sprintf("/api/tokens/%v", token["id"]), nil).want(http.StatusNoContent)
+	s.do(t, "", "POST", "/api/demo/create-demo-token", map[string]any{"role": "viewer"}).want(http.StatusCreated)
+
+	rows, err := s.Primary(t).Query(sandboxtest.Context(t), `SELECT l.operation || ' ' || t.action FROM audit_event t
+		JOIN applied_transaction l ON l.changes @> jsonb_build_array(jsonb_build_object('table', 'audit_event', 'id', t.id)) ORDER BY t.at`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"create-user user.create", "update-user user.update", "replace-role role.update", "create-api-token token.create", "revoke-api-token token.revoke", "create-demo-token token.create"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("transactions and their events (-want +got):\n%s", diff)
+	}
+	if verdict := s.verify(t, 6); len(verdict.Broken) > 0 || verdict.Sites[0].Chains != 1 {
+		t.Errorf("verdict %+v", verdict)
+	}
+
+	// An event that cannot be written leaves nothing done.
+	s.Exec(t, "ALTER TABLE audit_event ADD CONSTRAINT audit_event_none CHECK (action <> 'user.update') NOT VALID")
+	s.do(t, boss, "PATCH", fmt.Sprintf("/users/%v", made["id"]), map[string]any{"full_name": "y"})
+	if got := s.do(t, boss, "GET", fmt.Sprintf("/users/%v", made["id"]), nil).want(http.StatusOK)["full_name"]; got != "x" {
+		t.Errorf("without its event the user was changed: %v", got)
+	}
+}
+
+// TestEventsOfManyWritersAtOnce: each is chained anew when another was faster, and its action is carried out once.
+func TestEventsOfManyWritersAtOnce(t *testing.T) {
+	t.Parallel()
+	s := serve(t, false)
+	const processes, each = 4, 4
+	var all sync.WaitGroup
+	for p := range processes {
+		log := s.log(t)
+		all.Go(func() {
+			for n := range each {
+				name := fmt.Sprintf("svc-%d-%d", p, n)
+				_, err := log.Write(sandboxtest.Context(t), s.direct, txn.Request{Operation: "test", Actor: "user:boss"}, func() auth.Event { return auth.Event{Action: "user.update", Row: name} },
+					func(ctx context.Context, tx *txn.Builder) error {
+						tx.Add(auth.EndSessions{UserID: 1, At: tx.Now()})
+						return nil
+					})
+				if err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if verdict := s.verify(t, processes*each); len(verdict.Broken) > 0 || verdict.Sites[0].Chains != 1 {
+		t.Errorf("verdict %+v", verdict)
+	}
+	var done int
+	if err := s.Primary(t).QueryRow(sandboxtest.Context(t), "SELECT count(*) FROM applied_transaction WHERE operation = 'test'").Scan(&done); err != nil || done != processes*each {
+		t.Errorf("%d transactions, %v", done, err)
+	}
+}
+
 // TestBrokenAuditLogIsNoticed: whatever a hand at the database does.
 func TestBrokenAuditLogIsNoticed(t *testing.T) {
 	t.Parallel()
@@ -153,6 +253,7 @@ func TestBrokenAuditLogIsNoticed(t *testing.T) {
 		"one is taken":          {"DELETE FROM audit_event WHERE detail ->> 'n' = '2'", "missing"},
 		"the last is taken":     {"DELETE FROM audit_event WHERE detail ->> 'n' = '4'", "missing"},
 		"all are taken":         {"DELETE FROM audit_event", "missing"},
+		"another site's":        {`UPDATE applied_transaction SET site = 'observatory' WHERE operation = 'record-audit-event' AND changes::text LIKE '%"n": 2%'`, "by another site"},
 		"one is put in":         {"INSERT INTO audit_event SELECT gen_random_uuid(), at + interval '1 hour', site, user_id, token_id, action, table_name, row_id, detail, request_id, hash, repeat('1', 64), created_at FROM audit_event WHERE detail ->> 'n' = '4'", "put in by hand"},
 	} {
 		t.Run(name, func(t *testing.T) {

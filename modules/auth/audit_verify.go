@@ -91,7 +91,7 @@ func (a *Admin) VerifyAudit(ctx context.Context, site string) (Verdict, error) {
 		return verdict, fmt.Errorf("holding the ledger against the audit log: %w", err)
 	}
 	for _, row := range foreign {
-		verdict.Broken = append(verdict.Broken, BrokenEvent{row.Site, row.ID, row.At, row.Action, "the ledger knows nothing of it: it was put in by hand"})
+		verdict.Broken = append(verdict.Broken, BrokenEvent{row.Site, row.ID, row.At, row.Action, "no transaction of its site in the ledger has recorded it: it was put in by hand, or by another site"})
 	}
 	verdict.sort()
 	return verdict, nil

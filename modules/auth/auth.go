@@ -27,6 +27,9 @@ type Config struct {
 	// Direct carries writes out on the primary, from either site; without a link it is
 	// main-unreachable. It knows DirectSteps.
 	Direct txn.Writer
+	// Critical carries out what must work with the link cut: on the primary at main, through
+	// the buffer at a secondary site. It knows Steps.
+	Critical txn.Writer
 	// DB is the site's database as the Authenticator reads it.
 	DB DBTX
 	// Credentials checks those of requests; what is taken away here is forgotten there.

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"context"
 	"crypto/subtle"
 	"encoding/json"
@@ -44,6 +45,8 @@ const (
 type Credentials interface {
 	// Credential returns what was kept under a hash less than its time to live ago, and nil when there is nothing.
 	Credential(ctx context.Context, hash string) (json.RawMessage, error)
+	// CredentialKeys are the keys under which something was kept, also longer ago.
+	CredentialKeys(ctx context.Context) ([]string, error)
 	KeepCredential(ctx context.Context, hash string, document json.RawMessage, ttl time.Duration) error
 	DropCredential(ctx context.Context, hash string) error
 }
@@ -202,6 +205,9 @@ func (a *Authenticator) verified(ctx context.Context, hash Hash, look func(ctx c
 			if err == nil {
 				a.cache.put(&verified{hash: hash, principal: found, until: a.now().Add(lasts)}, generation)
 			}
+			if errors.Is(err, problem.Unauthorized) {
+				a.cache.remove(hash)
+			}
 			return found, err
 		})
 		if err != nil {
@@ -221,6 +227,10 @@ func (a *Authenticator) verified(ctx context.Context, hash Hash, look func(ctx c
 // admitted refuses whom this site denies.
 func (a *Authenticator) admitted(ctx context.Context, p api.Principal, now time.Time) error {
 	refused, err := a.denied.refuses(ctx, p, now)
+	if errors.Is(err, errUnread) {
+		a.logger.WarnContext(ctx, "who is denied at this site is not known", "error", err)
+		return problem.CredentialsUnavailable.New("the credential cannot be checked at this moment")
+	}
 	if err != nil {
 		a.logger.WarnContext(ctx, "who is denied at this site cannot be read", "error", err)
 	}
@@ -262,7 +272,7 @@ func readUser(ctx context.Context, q *db.Queries, username string) (entitlement,
 	case !row.UserActive:
 		return entitlement{}, problem.Unauthorized.New("the user is not active")
 	}
-	return entitlement{UserID: row.UserID, Username: row.Username, Roles: row.Roles, Service: row.IsService, Permissions: row.Permissions}, nil
+	return entitlement{UserID: row.UserID, Username: row.Username, Roles: row.Roles, Service: row.IsService, Permissions: row.Permissions, SessionsFrom: row.SessionsFrom}, nil
 }
 
 // user returns the rights of a user, by the database or, while that cannot be read, by what the site remembers, and how
@@ -414,6 +424,18 @@ type entitlement struct {
 	Permissions []string   `json:"permissions"`
 	Scopes      []string   `json:"scopes"`
 	Expires     *time.Time `json:"expires"`
+	// SessionsFrom is before which the user's sessions have ended; nil: none has.
+	SessionsFrom *time.Time `json:"sessions_from,omitempty"`
+}
+
+// equal tells whether two are remembered as the same.
+func (e entitlement) equal(other entitlement) bool {
+	one, err := json.Marshal(e)
+	if err != nil {
+		return false
+	}
+	two, err := json.Marshal(other)
+	return err == nil && bytes.Equal(one, two)
 }
 
 func (e entitlement) principal() api.Principal {

@@ -589,7 +589,8 @@ func (deadRedis) Credential(context.Context, string) (json.RawMessage, error) { 
 func (deadRedis) KeepCredential(context.Context, string, json.RawMessage, time.Duration) error {
 	return errDead
 }
-func (deadRedis) DropCredential(context.Context, string) error { return errDead }
+func (deadRedis) CredentialKeys(context.Context) ([]string, error) { return nil, errDead }
+func (deadRedis) DropCredential(context.Context, string) error     { return errDead }
 
 type clock struct {
 	mu sync.Mutex

@@ -51,7 +51,7 @@ func (c *cache) get(hash Hash, now time.Time) (api.Principal, bool) {
 	return entry.principal, true
 }
 
-// has tells whether a hash was verified, however long ago.
+// has tells whether a hash was verified, however long ago, and not refused since.
 func (c *cache) has(hash Hash) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -86,15 +86,24 @@ func (c *cache) put(entry *verified, generation uint64) {
 	c.entries[entry.hash] = c.recent.PushFront(entry)
 }
 
-// drop takes out what a condition holds for, and what is being looked up meanwhile is not put in.
+// drop makes what a condition holds for be verified anew, and what is being looked up meanwhile is not put in.
 func (c *cache) drop(which func(*verified) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.drops++
 	for hash, element := range c.entries {
 		if which(element.Value.(*verified)) {
-			c.recent.Remove(element)
-			delete(c.entries, hash)
+			element.Value = &verified{hash: hash}
 		}
+	}
+}
+
+// remove takes out what was refused.
+func (c *cache) remove(hash Hash) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if element, ok := c.entries[hash]; ok {
+		c.recent.Remove(element)
+		delete(c.entries, hash)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -46,26 +47,58 @@ func (s Subject) String() string {
 
 // denied is the list as this process read it last.
 type denied struct {
-	list DenyList // nil: the site has none
-	read atomic.Int64
+	list DenyList                  // nil: the site has none
+	read atomic.Pointer[time.Time] // when it was last tried
 	them atomic.Pointer[map[string]string]
+	load sync.Mutex // one request reads the list for the first time, the others wait
+}
+
+// errUnread is that the list was never read: whom it has is not known.
+var errUnread = errors.New("the deny-list was not read yet")
+
+// first reads the list for the first time.
+func (d *denied) first(ctx context.Context, now time.Time) error {
+	d.load.Lock()
+	defer d.load.Unlock()
+	if d.them.Load() != nil {
+		return nil
+	}
+	if last := d.read.Load(); last != nil && now.Sub(*last) < deniedFor {
+		return errUnread // it has just failed
+	}
+	d.read.Store(&now)
+	if err := d.again(ctx, lookupTimeoutUnseen); err != nil {
+		return fmt.Errorf("%w: %w", errUnread, err)
+	}
+	return nil
+}
+
+// again reads the list; one that cannot be read stays as it is. A client that hangs up does not end it, for others go by
+// what it finds.
+func (d *denied) again(ctx context.Context, patience time.Duration) error {
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	them, err := d.list.Denied(limited)
+	if err == nil {
+		d.them.Store(&them)
+	}
+	return err
 }
 
 // refuses tells whether a principal is on the list, and why the list could not be read again. Then it is as it was read
-// last: it is for emergencies, and a broken Redis must not lock everybody out.
+// last: it is for emergencies, and a broken Redis must not lock everybody out. One that was never read is errUnread.
 func (d *denied) refuses(ctx context.Context, p api.Principal, now time.Time) (refused bool, failed error) {
 	if d.list == nil {
 		return false, nil
 	}
-	last := d.read.Load()
-	if now.UnixNano()-last >= int64(deniedFor) && d.read.CompareAndSwap(last, now.UnixNano()) { // one request of each second
-		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTimeout)
-		defer cancel()
-		them, err := d.list.Denied(limited)
-		if err == nil {
-			d.them.Store(&them)
+	if d.them.Load() == nil {
+		if err := d.first(ctx, now); err != nil {
+			return false, err
 		}
-		failed = err
+	}
+	last := d.read.Load()
+	if now.Sub(*last) >= deniedFor && d.read.CompareAndSwap(last, &now) { // one request of each second
+		failed = d.again(ctx, lookupTimeout)
 	}
 	them := d.them.Load()
 	if them == nil || len(*them) == 0 {
@@ -94,7 +127,7 @@ func UserID(ctx context.Context, site DBTX, username string) (int64, error) {
 }
 
 // Steps returns one value of each step of this module that a secondary site buffers, for the catalog.
-func Steps() []txn.Step { return []txn.Step{Revoke{}, RecordEvent{}} }
+func Steps() []txn.Step { return []txn.Step{Revoke{}, EndSessions{}, RecordEvent{}} }
 
 // Revoke makes at main what a cut-off site has denied: the user is not active any more, or the token is revoked.
 type Revoke db.RevokeParams
@@ -112,5 +145,5 @@ func (s Revoke) Rows() []pending.Change {
 	if s.TokenID != 0 {
 		return []pending.Change{txn.Update("api_token", txn.NumberID(s.TokenID), map[string]any{"is_active": false, "revoked_at": s.At})}
 	}
-	return []pending.Change{txn.Update("app_user", txn.NumberID(s.UserID), map[string]any{"is_active": false, "updated_at": s.At})}
+	return []pending.Change{txn.Update("app_user", txn.NumberID(s.UserID), map[string]any{"is_active": false, "sessions_from": s.At, "updated_at": s.At})}
 }

@@ -2,16 +2,22 @@ package auth_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/opsdb/opsdb/modules/auth"
 	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
 	"github.com/opsdb/opsdb/platform/txn"
 )
 
@@ -49,5 +55,50 @@ func TestGoldenStepsStayReadable(t *testing.T) {
 				t.Errorf("%s, sample %d (-released +now):\n%s", kind, i, diff)
 			}
 		}
+	}
+}
+
+// listOnce is a deny-list that cannot be read at first.
+type listOnce struct {
+	asked  int
+	denied map[string]string
+}
+
+func (l *listOnce) Denied(context.Context) (map[string]string, error) {
+	l.asked++
+	if l.asked == 1 {
+		return nil, errors.New("no answer")
+	}
+	return l.denied, nil
+}
+
+// TestNobodyIsLetInBeforeTheDenyListWasRead: until then it is not known who is denied.
+func TestNobodyIsLetInBeforeTheDenyListWasRead(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, sandboxtest.New(t), true)
+	s.user(t, "vera", "viewer")
+	s.user(t, "mallory", "viewer")
+	s.replay(t)
+	ctx := sandboxtest.Context(t)
+	vera, mallory := s.token(t, auth.NewToken{Username: "vera", Name: "x"}), s.token(t, auth.NewToken{Username: "mallory", Name: "x"})
+	s.replay(t)
+	list := &listOnce{denied: map[string]string{"user:mallory": "x"}}
+	a := auth.NewAuthenticator(auth.AuthenticatorOptions{
+		DB: s.db, Credentials: s.store, Denied: list, LookupTimeout: 10 * time.Second, Now: s.clock.now, Logger: slog.New(slog.DiscardHandler),
+	})
+	for range 3 {
+		if _, err := a.Authenticate(ctx, mallory); !errors.Is(err, problem.CredentialsUnavailable) {
+			t.Errorf("the list cannot be read: %v", err)
+		}
+	}
+	if list.asked != 1 {
+		t.Errorf("the list was asked for %d times within a second", list.asked)
+	}
+	s.clock.advance(2 * time.Second)
+	if _, err := a.Authenticate(ctx, mallory); !errors.Is(err, problem.Unauthorized) {
+		t.Errorf("denied: %v", err)
+	}
+	if _, err := a.Authenticate(ctx, vera); err != nil {
+		t.Errorf("not denied: %v", err)
 	}
 }

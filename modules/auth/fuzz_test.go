@@ -94,7 +94,7 @@ func FuzzSealed(f *testing.F) {
 
 // FuzzSecret: a refresh token has one spelling.
 func FuzzSecret(f *testing.F) {
-	first, err := newSecret(uuid.New())
+	first, err := newSecrets()
 	if err != nil {
 		f.Fatal(err)
 	}

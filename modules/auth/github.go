@@ -231,8 +231,13 @@ func (g *GitHub) roles(ctx context.Context, token string) ([]string, error) {
 				Login string `json:"login"`
 			} `json:"organization"`
 		}
-		if _, err := g.get(ctx, token, fmt.Sprintf("%s/user/teams?per_page=100&page=%d", g.api, page), &teams); err != nil {
+		found, err := g.get(ctx, token, fmt.Sprintf("%s/user/teams?per_page=100&page=%d", g.api, page), &teams)
+		if err != nil {
 			return nil, err
+		}
+		if !found {
+			// Teams that cannot be read are not none: that would take the roles of all away.
+			return nil, githubUnreachable.New("GitHub does not show the teams")
 		}
 		for _, team := range teams {
 			role, mapped := g.teamRoles[team.Slug]
@@ -270,7 +275,7 @@ func (g *GitHub) get(ctx context.Context, token, address string, into any) (foun
 		return true, nil
 	case err == nil && status == http.StatusNotFound:
 		return false, nil
-	case err == nil && status == http.StatusForbidden && response.Header.Get("X-RateLimit-Remaining") != "0":
+	case err == nil && status == http.StatusForbidden && response.Header.Get("X-RateLimit-Remaining") != "0" && response.Header.Get("Retry-After") == "":
 		return false, nil // a person who may not see it is no member of it
 	case err == nil && status == http.StatusUnauthorized:
 		return false, loginRefused.New("GitHub has not confirmed the login")

@@ -130,12 +130,12 @@ func (a *Authenticator) verifyJWT(ctx context.Context, bearer string) (api.Princ
 		if err != nil {
 			return api.Principal{}, 0, err
 		}
-		entry, lasts, err := a.user(ctx, claims.Subject)
+		if claims.Subject != session.Username {
+			return api.Principal{}, 0, problem.Unauthorized.New("the session is another user's")
+		}
+		entry, lasts, err := a.sessionUser(ctx, session)
 		if err != nil {
 			return api.Principal{}, 0, err
-		}
-		if entry.UserID != session.UserID {
-			return api.Principal{}, 0, problem.Unauthorized.New("the session is another user's")
 		}
 		principal := entry.principal()
 		principal.Kind, principal.SessionID, principal.Expires = "jwt", session.ID, claims.ExpiresAt.UTC()
@@ -144,7 +144,22 @@ func (a *Authenticator) verifyJWT(ctx context.Context, bearer string) (api.Princ
 	return principal, err
 }
 
-// session returns a session that has not ended.
+// sessionUser returns the rights of a session's user, and how long they may be trusted; of a user whose sessions were ended
+// at another site it is problem.Unauthorized.
+func (a *Authenticator) sessionUser(ctx context.Context, session Session) (entitlement, time.Duration, error) {
+	entry, lasts, err := a.user(ctx, session.Username)
+	switch {
+	case err != nil:
+		return entitlement{}, 0, err
+	case entry.UserID != session.UserID:
+		return entitlement{}, 0, problem.Unauthorized.New("the session is another user's")
+	case entry.SessionsFrom != nil && session.Created.Before(*entry.SessionsFrom):
+		return entitlement{}, 0, problem.Unauthorized.New("the session has ended: log in again")
+	}
+	return entry, lasts, nil
+}
+
+// session returns a session that has not ended at this site.
 func (a *Authenticator) session(ctx context.Context, id string) (Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.patience(nil))
 	defer cancel()

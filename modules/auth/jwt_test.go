@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -259,6 +260,57 @@ func TestSessionGoesOnWhileTheReplicaCannotBeRead(t *testing.T) {
 	}
 }
 
+// TestEveryProcessFollowsTheEndOfASession: who logs out, or whose refresh token was used twice, is out in each process of
+// the site, also while its database cannot be read.
+func TestEveryProcessFollowsTheEndOfASession(t *testing.T) {
+	for name, end := range map[string]func(ctx context.Context, t *testing.T, s *site, session auth.Session) error{
+		"logout": func(ctx context.Context, _ *testing.T, s *site, session auth.Session) error {
+			return s.sessions.EndSession(ctx, session.ID)
+		},
+		"everywhere": func(ctx context.Context, _ *testing.T, s *site, session auth.Session) error {
+			return s.sessions.EndSessions(ctx, session.UserID)
+		},
+		"reuse": func(ctx context.Context, t *testing.T, s *site, session auth.Session) error {
+			for _, next := range []string{"second", "third"} {
+				if _, err := s.sessions.RenewSession(ctx, session.ID, "hash of "+session.ID, next, 0); err != nil {
+					return err
+				}
+				s.clock.advance(time.Millisecond)
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bothSites(t, func(t *testing.T, s *site) {
+				s.user(t, "vera", "viewer")
+				s.replay(t)
+				session := s.session(t, "vera")
+				text := s.accessToken(t, session)
+				ctx, stop := context.WithCancel(sandboxtest.Context(t))
+				another := s.another(t)
+				var following sync.WaitGroup
+				following.Go(func() { another.Follow(ctx) })
+				t.Cleanup(func() { stop(); following.Wait() })
+				if _, err := another.Authenticate(ctx, text); err != nil {
+					t.Fatal(err)
+				}
+				if s.store != nil {
+					s.db.broken.Store(true)
+				}
+				if err := end(ctx, t, s, session); err != nil {
+					t.Fatal(err)
+				}
+				// The clock of the cache stands still, so that nothing expires by itself.
+				sandboxtest.Eventually(t, 30*time.Second, "the other process to follow", func() bool {
+					_, err := another.Authenticate(ctx, text)
+					return errors.Is(err, problem.Unauthorized)
+				})
+			})
+		})
+	}
+}
+
 // TestKeysRotateWithOverlap: what the old key has signed verifies for as long as it would have, and what the new one signs
 // does at once, in files and in the published set.
 func TestKeysRotateWithOverlap(t *testing.T) {
@@ -455,29 +507,36 @@ func header(t testing.TB, text string) (h map[string]any) {
 	return h
 }
 
-// BenchmarkCachedCredential is what a credential costs that was verified less than 30 s ago (bar S2: at most 20 µs, and no
-// query).
+// BenchmarkCachedCredential is what a credential costs that was verified less than 30 s
+// ago, at both kinds of site: at most 20 µs, and no query.
 func BenchmarkCachedCredential(b *testing.B) {
-	s := newSite(b, sandboxtest.New(b), false)
-	s.user(b, "ada", "observer")
-	for kind, text := range map[string]string{
-		"api_token": s.token(b, auth.NewToken{Username: "ada", Name: "laptop"}), "jwt": s.accessToken(b, s.session(b, "ada")),
-	} {
-		b.Run(kind, func(b *testing.B) {
-			ctx := context.Background()
-			if _, err := s.auth.Authenticate(ctx, text); err != nil {
-				b.Fatal(err)
-			}
-			asked := s.db.queries.Load()
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := s.auth.Authenticate(ctx, text); err != nil {
-					b.Fatal(err)
-				}
-			}
-			if n := s.db.queries.Load() - asked; n != 0 {
-				b.Errorf("%d queries", n)
+	for name, secondary := range map[string]bool{"main": false, "secondary": true} {
+		b.Run(name, func(b *testing.B) {
+			s := newSite(b, sandboxtest.New(b), secondary)
+			s.user(b, "ada", "observer")
+			texts := map[string]string{"api_token": s.token(b, auth.NewToken{Username: "ada", Name: "laptop"})}
+			s.replay(b)
+			texts["jwt"] = s.accessToken(b, s.session(b, "ada"))
+			for kind, text := range texts {
+				b.Run(kind, func(b *testing.B) { s.benchmarkCredential(b, text) })
 			}
 		})
+	}
+}
+
+func (s *site) benchmarkCredential(b *testing.B, text string) {
+	ctx := context.Background()
+	if _, err := s.auth.Authenticate(ctx, text); err != nil {
+		b.Fatal(err)
+	}
+	asked := s.db.queries.Load()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.auth.Authenticate(ctx, text); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if n := s.db.queries.Load() - asked; n != 0 {
+		b.Errorf("%d queries", n)
 	}
 }

@@ -4,9 +4,8 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
+	"slices"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/opsdb/opsdb/modules/auth/internal/db"
 	"github.com/opsdb/opsdb/platform/api"
@@ -23,6 +22,9 @@ const (
 	purposeLogin  = "login cookie"
 	purposeDevice = "device login"
 )
+
+// shownPatience is how long a login waits for a user to be shown here who was just made elsewhere.
+const shownPatience = 10 * time.Second
 
 // begunLogin is what a browser carries, sealed in a cookie, from the beginning of a login to its end. Whoever has another
 // cookie, or none, cannot end it: nobody can be made to log in as someone else.
@@ -46,41 +48,103 @@ func (b begunLogin) ends(state string, now time.Time) bool {
 
 // signIn writes that a person logs in, on the primary, and returns who that is here. With the primary out of reach a person
 // whom this site knows already gets in as it knows them.
-func (m *Module) signIn(ctx context.Context, request txn.Request, person GitHubPerson) (id int64, username string, err error) {
-	_, err = m.config.Direct.Write(ctx, request, func(ctx context.Context, tx *txn.Builder) error {
+//
+// Whoever logs in for the first time twice at once, in two tabs or at two sites, is made once: the second login waits until
+// this site shows the user, for a while.
+//
+// The audit log is told before the session of the login begins, at main in the same transaction: there is no session
+// without its event. Should the session then not begin, its event names one that never was.
+func (m *Module) signIn(ctx context.Context, request txn.Request, by string, person GitHubPerson, session secret) (signedIn, error) {
+	limit, cancel := context.WithTimeout(ctx, shownPatience)
+	defer cancel()
+	for {
+		who, err := m.signInOnce(ctx, request, by, person, session)
+		if !madeElsewhere(err) {
+			return who, err
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-limit.Done():
+			return signedIn{}, problem.MainUnreachable.New("the user was made a moment ago, and this site does not show it yet: log in again")
+		}
+	}
+}
+
+// madeElsewhere tells whether a login was refused since the user whom it would make was made meanwhile: the name or the
+// GitHub account is there. Another conflict would be the same the next time.
+func madeElsewhere(err error) bool {
+	var refused *problem.Problem
+	if !errors.As(err, &refused) || !errors.Is(err, problem.Conflict) {
+		return false
+	}
+	return slices.ContainsFunc(refused.Errors, func(e problem.FieldError) bool {
+		return e.Location == "body.username" || e.Location == "body.github_id"
+	})
+}
+
+// signedIn is who has logged in. made: for the first time; cut: main was not told, nor of the roles of teams.
+type signedIn struct {
+	id        int64
+	username  string
+	made, cut bool
+}
+
+func (m *Module) signInOnce(ctx context.Context, request txn.Request, by string, person GitHubPerson, session secret) (who signedIn, err error) {
+	event := func() Event { return loginEvent(by, who, person, session) }
+	receipt, err := m.told(ctx, request, event, func(ctx context.Context, tx *txn.Builder) error {
 		known, readErr := m.known(ctx, tx, person)
 		if readErr != nil {
 			return readErr
 		}
 		if known != nil {
-			id, username = known.ID, known.Username
+			who = signedIn{id: known.ID, username: known.Username}
 			tx.Add(SignIn{ID: known.ID, Email: person.Email, FullName: person.Name, AvatarUrl: person.AvatarURL, At: tx.Now()})
 		} else {
-			if id, readErr = tx.NextNumber(ctx, "app_user"); readErr != nil {
+			id, readErr := tx.NextNumber(ctx, "app_user")
+			if readErr != nil {
 				return readErr
 			}
-			username = person.Login
+			who = signedIn{id: id, username: person.Login, made: true}
 			github := person.ID
-			tx.Add(SignUp{ID: id, Username: username, GithubID: &github, Email: person.Email, FullName: person.Name, AvatarUrl: person.AvatarURL, At: tx.Now()})
+			tx.Add(SignUp{ID: id, Username: person.Login, GithubID: &github, Email: person.Email, FullName: person.Name, AvatarUrl: person.AvatarURL, At: tx.Now()})
 		}
-		tx.Add(SetTeamRoles{UserID: id, Roles: person.Roles, At: tx.Now()})
+		tx.Add(SetTeamRoles{UserID: who.id, Roles: person.Roles, At: tx.Now()})
 		return nil
 	})
+	if err == nil {
+		m.record(ctx, receipt, event)
+	}
 	if !errors.Is(err, problem.MainUnreachable) {
-		return id, username, err
+		return who, err
 	}
 	rows, readErr := db.New(m.config.DB).GetPerson(ctx, db.GetPersonParams{GithubID: person.ID, Username: person.Login})
 	if readErr != nil {
-		return 0, "", err // what cannot be read is no user that this site knows
+		return signedIn{}, err // what cannot be read is no user that this site knows
 	}
 	known, refused := judgePerson(rows, person)
 	switch {
 	case refused != nil:
-		return 0, "", refused
+		return signedIn{}, refused
 	case known == nil:
-		return 0, "", err
+		return signedIn{}, err
 	}
-	return known.ID, known.Username, nil
+	who = signedIn{id: known.ID, username: known.Username, cut: true}
+	if m.config.Audit != nil {
+		m.config.Audit.Record(ctx, event())
+	}
+	return who, nil
+}
+
+// loginEvent is what the audit log has of a login, and of what came with it: a new user, and which roles the teams give.
+func loginEvent(by string, who signedIn, person GitHubPerson, session secret) Event {
+	more := []any{"by", by}
+	if who.made {
+		more = append(more, "new_user", true)
+	}
+	if !who.cut {
+		more = append(more, "team_roles", person.Roles)
+	}
+	return sessionEvent("login", Session{ID: session.sessionID.String(), UserID: who.id, Username: who.username}, more...)
 }
 
 // known is the user of a person, nil when there is none yet.
@@ -113,28 +177,19 @@ func judgePerson(rows []db.GetPersonRow, person GitHubPerson) (*db.GetPersonRow,
 	return nil, nil
 }
 
-// begin begins a session of a user, to be renewed first by what hash gives of its secret.
-func (m *Module) begin(ctx context.Context, userID int64, username, agent string, hash func(secret) string) (secret, error) {
+// begin begins the session of a login, to be renewed first by what has this hash.
+func (m *Module) begin(ctx context.Context, who signedIn, agent string, first secret, hash string) error {
 	now := m.now().UTC().Truncate(time.Microsecond)
-	id, err := uuid.NewRandom()
-	if err != nil {
-		return secret{}, err
+	session := Session{
+		ID: first.sessionID.String(), UserID: who.id, Username: who.username, Created: now, Expires: now.Add(sessionLife), UserAgent: agent, Family: first.familyHash(),
 	}
-	first, err := newSecret(id)
-	if err != nil {
-		return secret{}, err
-	}
-	session := Session{ID: id.String(), UserID: userID, Username: username, Created: now, Expires: now.Add(sessionLife), UserAgent: agent}
-	if err := m.config.Sessions.BeginSession(ctx, session, hash(first)); err != nil {
-		return secret{}, err
-	}
-	return first, nil
+	return m.config.Sessions.BeginSession(ctx, session, hash)
 }
 
 // renew puts another refresh token in the place of what was presented to a session, and makes an access token. The refresh
 // token is empty when the presented one was replaced a moment ago: whoever did that has the next one.
 func (m *Module) renew(ctx context.Context, presented secret, hash string, grace, youngerThan time.Duration) (Session, string, *AccessToken, error) {
-	session, err := m.config.Credentials.session(ctx, presented.sessionID)
+	session, err := m.config.Credentials.session(ctx, presented.sessionID.String())
 	if err != nil {
 		return Session{}, "", nil, err
 	}
@@ -142,28 +197,21 @@ func (m *Module) renew(ctx context.Context, presented secret, hash string, grace
 		return Session{}, "", nil, problem.Unauthorized.New("the code has expired")
 	}
 	// Before the token is used up: who cannot be checked now shall be able to try again with it.
-	if _, _, err := m.config.Credentials.user(ctx, session.Username); err != nil {
+	if _, _, err := m.config.Credentials.sessionUser(ctx, session); err != nil {
 		return Session{}, "", nil, err
 	}
 	if err := m.config.Credentials.admitted(ctx, api.Principal{Username: session.Username, SessionID: session.ID}, m.now()); err != nil {
 		return Session{}, "", nil, err
 	}
-	id, err := uuid.Parse(session.ID)
+	next, err := presented.next()
 	if err != nil {
 		return Session{}, "", nil, err
 	}
-	next, err := newSecret(id)
-	if err != nil {
-		return Session{}, "", nil, err
-	}
-	turn, err := m.config.Sessions.RenewSession(ctx, session.ID, hash, next.refreshHash(), grace)
+	turn, err := m.turn(ctx, session, presented, hash, next.refreshHash(), grace)
 	switch {
 	case err != nil:
 		return Session{}, "", nil, err
 	case turn == pending.LoginReused:
-		m.config.Credentials.forgetSession(session.ID)
-		m.recordSession(ctx, "session.reuse", session)
-		m.config.Logger.WarnContext(ctx, "a session is ended: what renews it was used twice", "user", session.Username, "session", session.ID)
 		return Session{}, "", nil, problem.Unauthorized.New("the session is ended: what renews it was used twice")
 	case turn == pending.LoginRefused:
 		return Session{}, "", nil, problem.Unauthorized.New("this does not renew the session")
@@ -177,4 +225,26 @@ func (m *Module) renew(ctx context.Context, presented secret, hash string, grace
 		return session, "", access, nil
 	}
 	return session, next.text, access, nil
+}
+
+// turn puts the hash next in the place of what was presented to a session. A refresh token of the session that is not its
+// newest has been used before, however long ago: the session is ended.
+func (m *Module) turn(ctx context.Context, session Session, presented secret, hash, next string, grace time.Duration) (Turn, error) {
+	turn, err := m.config.Sessions.RenewSession(ctx, session.ID, hash, next, grace)
+	if err != nil {
+		return turn, err
+	}
+	refresh := hash == presented.refreshHash() // a code with the wrong verifier may be anybody's
+	if turn == pending.LoginRefused && refresh && subtle.ConstantTimeCompare([]byte(session.Family), []byte(presented.familyHash())) == 1 {
+		if err := m.config.Sessions.EndSession(ctx, session.ID); err != nil {
+			return turn, err
+		}
+		turn = pending.LoginReused
+	}
+	if turn == pending.LoginReused {
+		m.config.Credentials.forgetSession(session.ID)
+		m.recordSession(ctx, "session.reuse", session)
+		m.config.Logger.WarnContext(ctx, "a session is ended: what renews it was used twice", "user", session.Username, "session", session.ID)
+	}
+	return turn, nil
 }

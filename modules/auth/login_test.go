@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -97,14 +98,14 @@ func newLoginSite(t testing.TB, secondary bool) *loginSite {
 		t.Fatal(err)
 	}
 	direct := cuttable{txn.NewDirect(config), &s.cut}
-	log := auth.LogConfig{Writer: direct, Site: s.name(), Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))}
+	log := auth.LogConfig{Writer: direct, Joint: !secondary, Site: s.name(), Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	if secondary {
 		log.Capacity, log.Writer = 100, txn.NewBuffered(txn.BufferedConfig{
 			Store: s.store, Reader: reader, Catalog: catalog, Problems: problems, Site: s.name(), SiteID: config.SiteID,
 		})
 	}
 	auth.New(auth.Config{
-		Audit: auth.NewLog(log), Site: s.name(), Reader: reader, Direct: direct, DB: s.db, Keys: s.keys, AccessTokens: s.access, Sessions: s.sessions, Credentials: s.auth,
+		Audit: auth.NewLog(log), Site: s.name(), Reader: reader, Direct: direct, Critical: log.Writer, DB: s.db, Keys: s.keys, AccessTokens: s.access, Sessions: s.sessions, Credentials: s.auth,
 		GitHub: auth.NewGitHub(auth.GitHubOptions{
 			ClientID: githubtest.ClientID, ClientSecret: githubtest.ClientSecret, Organisation: githubtest.Organisation,
 			TeamRoles: map[string]string{"observers": "observer", "instrument-builders": "service", "admins": "admin"},
@@ -422,8 +423,8 @@ func TestRolesFollowTheTeamsAndThoseGrantedByHandStay(t *testing.T) {
 	})
 }
 
-// TestRolesThatTeamsGaveAndThatAreGrantedByHandStay: whoever says by hand that a person has a role means it, also when a
-// team gives the same at the time.
+// TestRolesThatTeamsGaveAndThatAreGrantedByHandStay: whoever grants a role by hand means it, also when a team gives the same
+// at the time. A list of roles that has one of a team's, since the person has it, leaves it the team's.
 func TestRolesThatTeamsGaveAndThatAreGrantedByHandStay(t *testing.T) {
 	t.Parallel()
 	bothLoginSites(t, func(t *testing.T, s *loginSite) {
@@ -447,7 +448,7 @@ func TestRolesThatTeamsGaveAndThatAreGrantedByHandStay(t *testing.T) {
 		}
 		s.github.Change(githubtest.Person{ID: 13, Login: "henrietta"})
 		s.clock.advance(31 * time.Second)
-		if diff := cmp.Diff([]any{"observer", "service", "viewer"}, b.as(t, b.login(t, "henrietta")).body["roles"]); diff != "" {
+		if diff := cmp.Diff([]any{"observer", "viewer"}, b.as(t, b.login(t, "henrietta")).body["roles"]); diff != "" {
 			t.Errorf("out of all teams (-want +got):\n%s", diff)
 		}
 	})
@@ -535,6 +536,66 @@ func TestWhoMayNotLogIn(t *testing.T) {
 	})
 }
 
+// TestUserMadeByHandIsLinkedToAnAccount: by its number, and by nothing else.
+func TestUserMadeByHandIsLinkedToAnAccount(t *testing.T) {
+	t.Parallel()
+	bothLoginSites(t, func(t *testing.T, s *loginSite) {
+		ctx := sandboxtest.Context(t)
+		s.user(t, "henrietta", "admin")
+		s.user(t, "other", "viewer")
+		if err := s.admin.CreateUser(ctx, "robot", "", true, "service"); err != nil {
+			t.Fatal(err)
+		}
+		s.replay(t)
+		b := s.browser(t)
+		if end := b.confirm(t, b.toGitHub(t), "henrietta"); !is(end, http.StatusConflict, "username-taken") {
+			t.Fatalf("before it is linked: %d %s", end.status, end.text)
+		}
+		account, another := int64(13), int64(4711)
+		for _, err := range []error{s.admin.LinkGitHub(ctx, "henrietta", &account), s.admin.LinkGitHub(ctx, "other", &another)} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for name, want := range map[string]error{"other": auth.ErrAccountTaken, "nobody": auth.ErrUserUnknown, "robot": auth.ErrUserUnknown} {
+			if err := s.admin.LinkGitHub(ctx, name, &account); !errors.Is(err, want) {
+				t.Errorf("linking %s: %v, want %v", name, err, want)
+			}
+		}
+		s.replay(t)
+		b = s.browser(t)
+		me := b.as(t, b.login(t, "henrietta")).body
+		if me["username"] != "henrietta" || !slices.Contains(me["roles"].([]any), any("admin")) {
+			t.Errorf("linked, it is %v", me)
+		}
+		if err := s.admin.LinkGitHub(ctx, "henrietta", nil); err != nil {
+			t.Fatal(err)
+		}
+		s.replay(t)
+		b = s.browser(t)
+		if end := b.confirm(t, b.toGitHub(t), "henrietta"); !is(end, http.StatusConflict, "username-taken") {
+			t.Errorf("no longer linked: %d %s", end.status, end.text)
+		}
+	})
+}
+
+// TestFirstLoginAtTwoSitesAtOnce: the site whose replica does not show the new user yet waits for it.
+func TestFirstLoginAtTwoSitesAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newLoginSite(t, true)
+	s.replay(t)
+	s.pair.PauseReplay(t)
+	s.exec(t, "INSERT INTO app_user (username, github_id, full_name, created_at, updated_at) VALUES ('henrietta', 13, '', now(), now())")
+	go func() {
+		time.Sleep(time.Second)
+		s.pair.ResumeReplay(t)
+	}()
+	b := s.browser(t)
+	if me := b.as(t, b.login(t, "henrietta")); me.body["username"] != "henrietta" {
+		t.Errorf("%d %s", me.status, me.text)
+	}
+}
+
 func TestGitHubThatDoesNotWork(t *testing.T) {
 	t.Parallel()
 	bothLoginSites(t, func(t *testing.T, s *loginSite) {
@@ -547,6 +608,9 @@ func TestGitHubThatDoesNotWork(t *testing.T) {
 			githubtest.Slow:    {http.StatusServiceUnavailable, "github-unreachable"},
 			githubtest.Endless: {http.StatusServiceUnavailable, "github-unreachable"},
 			githubtest.Refuses: {http.StatusForbidden, "login-refused"},
+			githubtest.Limits:  {http.StatusServiceUnavailable, "github-unreachable"},
+			githubtest.Hides:   {http.StatusServiceUnavailable, "github-unreachable"},
+			githubtest.Moves:   {http.StatusServiceUnavailable, "github-unreachable"}, // the code and our secret go to no other address
 		} {
 			b := s.browser(t)
 			page := b.toGitHub(t)
@@ -620,6 +684,62 @@ func TestRefreshRotatesAndNoticesReuse(t *testing.T) {
 	})
 }
 
+// A refresh token that was stolen is noticed whenever it is used, by its owner or by the thief, however often the session
+// was refreshed since.
+func TestEveryUsedRefreshTokenEndsItsSession(t *testing.T) {
+	t.Parallel()
+	bothLoginSites(t, func(t *testing.T, s *loginSite) {
+		for _, path := range []string{"/auth/refresh", "/auth/logout"} {
+			b, other := s.browser(t), s.browser(t)
+			b.login(t, "vera")
+			other.login(t, "vera")
+			old := b.cookie(t)
+			for range 3 {
+				s.clock.advance(11 * time.Second)
+				if refreshed := b.post(t, "/auth/refresh", nil); refreshed.status != http.StatusOK {
+					t.Fatalf("%d %s", refreshed.status, refreshed.text)
+				}
+			}
+			newest := b.cookie(t)
+			// Another session's secret with this one's id is nobody's.
+			mixed, wrong := *old, *old
+			content, err := base64.RawURLEncoding.DecodeString(old.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			foreign, err := base64.RawURLEncoding.DecodeString(other.cookie(t).Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mixed.Value = base64.RawURLEncoding.EncodeToString(slices.Concat(content[:16], foreign[16:]))
+			wrong.Value = base64.RawURLEncoding.EncodeToString(slices.Concat(content[:16], make([]byte, 48)))
+			for _, c := range []http.Cookie{mixed, wrong} {
+				b.keep(t, &c)
+				if guess := b.post(t, path, nil); guess.status != http.StatusUnauthorized {
+					t.Errorf("%s with a secret of none: %d %s", path, guess.status, guess.text)
+				}
+			}
+			b.keep(t, newest)
+			if owner := b.post(t, "/auth/refresh", nil); owner.status != http.StatusOK {
+				t.Fatalf("%s: who knows a session's id ends it: %d %s", path, owner.status, owner.text)
+			}
+			newest = b.cookie(t)
+			b.keep(t, old)
+			thief := b.post(t, path, nil)
+			if want := map[string]int{"/auth/refresh": http.StatusUnauthorized, "/auth/logout": http.StatusNoContent}[path]; thief.status != want {
+				t.Errorf("%s with a token of three refreshes before: %d %s", path, thief.status, thief.text)
+			}
+			b.keep(t, newest)
+			if owner := b.post(t, "/auth/refresh", nil); owner.status != http.StatusUnauthorized {
+				t.Errorf("the session goes on after %s with a token of three refreshes before: %d %s", path, owner.status, owner.text)
+			}
+			if still := other.post(t, "/auth/refresh", nil); still.status != http.StatusOK {
+				t.Errorf("another session has ended with it: %d %s", still.status, still.text)
+			}
+		}
+	})
+}
+
 func TestLogout(t *testing.T) {
 	t.Parallel()
 	bothLoginSites(t, func(t *testing.T, s *loginSite) {
@@ -646,6 +766,15 @@ func TestLogout(t *testing.T) {
 		}
 		if !out(two) || !out(three) {
 			t.Error("a logout everywhere leaves a session")
+		}
+		// Other sites hear of it, at a secondary site by the buffer.
+		if s.store == nil {
+			var from *time.Time
+			if err := s.main.QueryRow(sandboxtest.Context(t), "SELECT sessions_from FROM app_user WHERE username = 'vera'").Scan(&from); err != nil || from == nil {
+				t.Errorf("main does not know that the sessions are to end everywhere: %v, %v", from, err)
+			}
+		} else if view, err := s.store.CatchUp(sandboxtest.Context(t)); err != nil || !slices.ContainsFunc(slices.Collect(view.Buffered()), func(tx *pending.Tx) bool { return tx.Operation == "end-session" }) {
+			t.Errorf("the buffer does not tell main that the sessions are to end everywhere: %v", err)
 		}
 		if again := s.browser(t).post(t, "/auth/logout", nil); !is(again, http.StatusUnauthorized, "unauthenticated") {
 			t.Errorf("without a session: %d %s", again.status, again.text)

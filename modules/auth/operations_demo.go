@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/opsdb/opsdb/modules/auth/internal/db"
@@ -70,7 +71,13 @@ func (m *Module) makeDemoToken(ctx context.Context, role string) (DemoToken, err
 		return DemoToken{}, fmt.Errorf("checking a new token: %w", err)
 	}
 	made, username := DemoToken{Token: text, Role: role}, "demo-"+role
-	_, err = m.config.Direct.Write(pending.WithoutBuffer(ctx), txn.Request{Operation: "create-demo-token", Actor: "user:" + username}, func(ctx context.Context, tx *txn.Builder) error {
+	var id int64
+	event := func() Event {
+		return Event{Action: "token.create", Table: tableToken, Row: strconv.FormatInt(id, 10), Detail: map[string]any{
+			"username": username, "prefix": prefix, "by": "demo",
+		}}
+	}
+	receipt, err := m.told(pending.WithoutBuffer(ctx), txn.Request{Operation: "create-demo-token", Actor: "user:" + username}, event, func(ctx context.Context, tx *txn.Builder) error {
 		if err := check(ctx, tx, func(ctx context.Context, q *db.Queries) error {
 			row, err := q.GetUserRecord(ctx, db.GetUserRecordParams{Username: &username})
 			made.UserID = row.ID
@@ -88,8 +95,7 @@ func (m *Module) makeDemoToken(ctx context.Context, role string) (DemoToken, err
 			tx.Add(createUser{ID: made.UserID, Username: username, FullName: "Demo " + role, CreatedAt: tx.Now()},
 				setUserRoles{UserID: made.UserID, Roles: []string{role}, GrantedAt: tx.Now()})
 		}
-		id, err := tx.NextNumber(ctx, tableToken)
-		if err != nil {
+		if id, err = tx.NextNumber(ctx, tableToken); err != nil {
 			return err
 		}
 		made.ExpiresAt = tx.Now().Add(demoLifetime)
@@ -98,5 +104,9 @@ func (m *Module) makeDemoToken(ctx context.Context, role string) (DemoToken, err
 		})
 		return nil
 	})
-	return made, err
+	if err != nil {
+		return DemoToken{}, err
+	}
+	m.record(ctx, receipt, event)
+	return made, nil
 }

@@ -122,15 +122,17 @@ func (m *Module) endLogin(ctx context.Context, in *callbackInput) (out *redirect
 	if err != nil {
 		return nil, err
 	}
-	id, username, err := m.signIn(ctx, loginRequest("end-login", person), person)
+	code, err := newSecrets()
 	if err != nil {
 		return nil, err
 	}
-	code, err := m.begin(ctx, id, username, api.UserAgent(ctx), func(s secret) string { return s.codeHash(begun.Challenge) })
+	who, err := m.signIn(ctx, loginRequest("end-login", person), "browser", person, code)
 	if err != nil {
 		return nil, err
 	}
-	m.recordSession(ctx, "login", Session{ID: code.sessionID, UserID: id, Username: username}, "by", "browser")
+	if err := m.begin(ctx, who, api.UserAgent(ctx), code, code.codeHash(begun.Challenge)); err != nil {
+		return nil, err
+	}
 	return &redirectOutput{
 		Location: m.config.FrontendURL + "#code=" + code.text, CacheControl: "no-store", SetCookie: []http.Cookie{m.loginCookie("")},
 	}, nil
@@ -177,15 +179,17 @@ func (m *Module) endDevice(ctx context.Context, in *deviceTokenInput) (out *acce
 	if err != nil {
 		return nil, err
 	}
-	id, username, err := m.signIn(ctx, loginRequest("end-device-login", person), person)
+	first, err := newSecrets()
 	if err != nil {
 		return nil, err
 	}
-	first, err := m.begin(ctx, id, username, api.UserAgent(ctx), secret.refreshHash)
+	who, err := m.signIn(ctx, loginRequest("end-device-login", person), "device", person, first)
 	if err != nil {
 		return nil, err
 	}
-	m.recordSession(ctx, "login", Session{ID: first.sessionID, UserID: id, Username: username}, "by", "device")
+	if err := m.begin(ctx, who, api.UserAgent(ctx), first, first.refreshHash()); err != nil {
+		return nil, err
+	}
 	session, refresh, access, err := m.renew(ctx, first, first.refreshHash(), 0, 0)
 	if err != nil {
 		return nil, err

@@ -144,7 +144,12 @@ func roleAt(ctx context.Context, q *db.Queries, path string) (Role, error) {
 func (m *Module) replaceRole(ctx context.Context, in *replaceRoleInput) (*roleOutput, error) {
 	var role Role
 	permissions := distinct(in.Body.Permissions)
-	receipt, err := m.write(ctx, in.Write, func(ctx context.Context, tx *txn.Builder) error {
+	event := func() Event {
+		return Event{Action: "role.update", Table: tableRole, Row: strconv.FormatInt(role.ID, 10), Detail: map[string]any{
+			"name": role.Name, "permissions": permissions,
+		}}
+	}
+	receipt, err := m.writeTold(ctx, in.Write, event, func(ctx context.Context, tx *txn.Builder) error {
 		step := updateRole{Description: in.Body.Description, UpdatedAt: tx.Now()}
 		if err := check(ctx, tx, func(ctx context.Context, q *db.Queries) (err error) {
 			if role, err = roleAt(ctx, q, in.ID); err != nil {
@@ -184,9 +189,7 @@ func (m *Module) replaceRole(ctx context.Context, in *replaceRoleInput) (*roleOu
 	if !receipt.ValidateOnly {
 		m.forgetAll()
 	}
-	m.record(ctx, receipt, Event{Action: "role.update", Table: tableRole, Row: strconv.FormatInt(role.ID, 10), Detail: map[string]any{
-		"name": role.Name, "permissions": permissions,
-	}})
+	m.record(ctx, receipt, event)
 	return &roleOutput{Versioned: api.Versioned{ETag: api.ETag(role, role)}, Written: record.Written(receipt), Body: role}, nil
 }
 

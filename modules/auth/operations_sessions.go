@@ -9,6 +9,7 @@ import (
 	"github.com/opsdb/opsdb/platform/api"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/txn"
 )
 
 // AccessToken is what a login or a refresh gives.
@@ -33,7 +34,7 @@ type CodeExchange struct {
 
 // Logout says which sessions end.
 type Logout struct {
-	Everywhere bool `json:"everywhere,omitempty" doc:"true ends every session of the user at this site."`
+	Everywhere bool `json:"everywhere,omitempty" doc:"true ends every session of the user, at this site at once and at the others as soon as they hear of it."`
 }
 
 type exchangeInput struct{ Body CodeExchange }
@@ -64,8 +65,8 @@ func registerSessions(r *api.Router, m *Module) {
 	api.Register(r, api.Op{
 		ID: "end-session", Method: http.MethodPost, Path: "/auth/logout", Permission: api.Open, Tags: []string{"shared", "auth"}, NoIdempotency: true,
 		Summary:     "Log out",
-		Description: "Ends the session of the refresh cookie, or every session of its user at this site. Access tokens of it are refused at once by this process and within 30 seconds by others of the site.",
-		Problems:    []*problem.Kind{problem.Unauthorized, problem.Forbidden},
+		Description: "Ends the session of the refresh cookie, or every session of its user: at this site at once, and at the others, also after a cut link, as soon as it is replicated there. Access tokens of it are refused at once by this process and within a second or two by others of the site.",
+		Problems:    []*problem.Kind{problem.Unauthorized, problem.Forbidden, problem.MainUnreachable, problem.PendingUnavailable, problem.BufferFull},
 	}, m.logout)
 }
 
@@ -109,18 +110,16 @@ func (m *Module) logout(ctx context.Context, in *logoutInput) (*logoutOutput, er
 	if err != nil {
 		return nil, err
 	}
-	session, err := m.config.Sessions.Session(ctx, presented.sessionID)
+	session, err := m.config.Sessions.Session(ctx, presented.sessionID.String())
 	if err != nil {
 		return nil, err
 	}
 	if session != nil {
 		// Whoever renews it may end it: to know a session's id is not enough.
-		turn, err := m.config.Sessions.RenewSession(ctx, session.ID, presented.refreshHash(), hashOf("ended", presented.text), repeatGrace)
+		turn, err := m.turn(ctx, *session, presented, presented.refreshHash(), hashOf("ended", presented.text), repeatGrace)
 		switch {
 		case err != nil:
 			return nil, err
-		case turn == pending.LoginReused:
-			m.recordSession(ctx, "session.reuse", *session)
 		case turn == pending.LoginRefused:
 			return nil, problem.Unauthorized.New("the refresh cookie is not of this session")
 		}
@@ -133,9 +132,16 @@ func (m *Module) logout(ctx context.Context, in *logoutInput) (*logoutOutput, er
 	return &logoutOutput{SetCookie: []http.Cookie{m.refreshCookie("", time.Time{})}}, nil
 }
 
-// end ends a session, or all of its user, here and at once.
+// end ends a session, or all of its user: here at once, at other sites by a write that the buffer keeps while the link is cut.
 func (m *Module) end(ctx context.Context, session Session, everywhere bool) error {
 	if everywhere {
+		request := txn.Request{Operation: "end-session", Actor: "user:" + session.Username, UserID: &session.UserID}
+		if _, err := m.config.Critical.Write(ctx, request, func(_ context.Context, tx *txn.Builder) error {
+			tx.Add(EndSessions{UserID: session.UserID, At: tx.Now()})
+			return nil
+		}); err != nil {
+			return err
+		}
 		if err := m.config.Sessions.EndSessions(ctx, session.UserID); err != nil {
 			return err
 		}

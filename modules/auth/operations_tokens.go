@@ -217,7 +217,12 @@ func (m *Module) makeToken(ctx context.Context, in api.Write, n newToken) (APITo
 	}
 	scopes := distinct(n.scopes)
 	var made APITokenNew
-	receipt, err := m.write(ctx, in, func(ctx context.Context, tx *txn.Builder) error {
+	event := func() Event {
+		return Event{Action: "token.create", Table: tableToken, Row: strconv.FormatInt(made.ID, 10), Detail: map[string]any{
+			"username": made.Username, "name": made.Name, "prefix": made.Prefix, "scopes": made.Scopes,
+		}}
+	}
+	receipt, err := m.writeTold(ctx, in, event, func(ctx context.Context, tx *txn.Builder) error {
 		if n.expires != nil && !n.expires.After(tx.Now()) {
 			return problem.Invalid.Field("body.expires_at", n.expires, "is over already")
 		}
@@ -251,9 +256,7 @@ func (m *Module) makeToken(ctx context.Context, in api.Write, n newToken) (APITo
 			return APITokenNew{}, receipt, err
 		}
 	}
-	m.record(ctx, receipt, Event{Action: "token.create", Table: tableToken, Row: strconv.FormatInt(made.ID, 10), Detail: map[string]any{
-		"username": made.Username, "name": made.Name, "prefix": made.Prefix, "scopes": made.Scopes,
-	}})
+	m.record(ctx, receipt, event)
 	return made, receipt, nil
 }
 
@@ -314,7 +317,12 @@ func (m *Module) revokeToken(ctx context.Context, in *revokeTokenInput) (*revoke
 		return nil, err
 	}
 	var token db.GetTokenRow
-	receipt, err := m.write(ctx, in.Write, func(ctx context.Context, tx *txn.Builder) error {
+	event := func() Event {
+		return Event{Action: "token.revoke", Table: tableToken, Row: strconv.FormatInt(in.ID, 10), Detail: map[string]any{
+			"username": token.Username, "name": token.Name, "prefix": token.Prefix,
+		}}
+	}
+	receipt, err := m.writeTold(ctx, in.Write, event, func(ctx context.Context, tx *txn.Builder) error {
 		if err := check(ctx, tx, func(ctx context.Context, q *db.Queries) (err error) {
 			token, err = q.GetToken(ctx, in.ID)
 			return record.Found(err, in.ID, "token")
@@ -336,8 +344,6 @@ func (m *Module) revokeToken(ctx context.Context, in *revokeTokenInput) (*revoke
 	if !receipt.ValidateOnly && token.ID != 0 {
 		m.forget(ctx, token.Username, []string{token.TokenHash})
 	}
-	m.record(ctx, receipt, Event{Action: "token.revoke", Table: tableToken, Row: strconv.FormatInt(in.ID, 10), Detail: map[string]any{
-		"username": token.Username, "name": token.Name, "prefix": token.Prefix,
-	}})
+	m.record(ctx, receipt, event)
 	return &revokedTokenOutput{Written: record.Written(receipt)}, nil
 }

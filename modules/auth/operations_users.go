@@ -158,7 +158,12 @@ func (m *Module) userAgain(ctx context.Context, receipt txn.Receipt) (user User,
 func (m *Module) createUser(ctx context.Context, in *createUserInput) (*createdUserOutput, error) {
 	roles := distinct(in.Body.Roles)
 	var user User
-	receipt, err := m.write(ctx, in.Write, func(ctx context.Context, tx *txn.Builder) error {
+	event := func() Event {
+		return Event{Action: "user.create", Table: tableUser, Row: strconv.FormatInt(user.ID, 10), Detail: map[string]any{
+			"username": user.Username, "roles": roles, "is_service": user.IsService,
+		}}
+	}
+	receipt, err := m.writeTold(ctx, in.Write, event, func(ctx context.Context, tx *txn.Builder) error {
 		if err := check(ctx, tx, func(ctx context.Context, q *db.Queries) error {
 			_, err := q.GetUserRecord(ctx, db.GetUserRecordParams{Username: &in.Body.Username})
 			if err = record.Found(err, in.Body.Username, "user"); err == nil {
@@ -195,9 +200,7 @@ func (m *Module) createUser(ctx context.Context, in *createUserInput) (*createdU
 	}
 	out := &createdUserOutput{Written: record.Written(receipt), Location: "/users/" + strconv.FormatInt(user.ID, 10), Body: user}
 	out.ETag = api.ETag(user, user)
-	m.record(ctx, receipt, Event{Action: "user.create", Table: tableUser, Row: out.Location[len("/users/"):], Detail: map[string]any{
-		"username": user.Username, "roles": roles, "is_service": user.IsService,
-	}})
+	m.record(ctx, receipt, event)
 	return out, nil
 }
 
@@ -205,7 +208,10 @@ func (m *Module) updateUser(ctx context.Context, in *updateUserInput) (*userOutp
 	var user User
 	var hashes []string
 	body := in.Body
-	receipt, err := m.write(ctx, in.Write, func(ctx context.Context, tx *txn.Builder) error {
+	event := func() Event {
+		return Event{Action: "user.update", Table: tableUser, Row: strconv.FormatInt(in.ID, 10), Detail: userChange(user.Username, body)}
+	}
+	receipt, err := m.writeTold(ctx, in.Write, event, func(ctx context.Context, tx *txn.Builder) error {
 		step := updateUser{ID: in.ID, UpdatedAt: tx.Now()}
 		if err := check(ctx, tx, func(ctx context.Context, q *db.Queries) (err error) {
 			if user, err = userByID(ctx, q, in.ID); err != nil {
@@ -260,7 +266,7 @@ func (m *Module) updateUser(ctx context.Context, in *updateUserInput) (*userOutp
 	if !receipt.ValidateOnly && (body.IsActive.Set || body.Roles.Set) {
 		m.forget(ctx, user.Username, hashes)
 	}
-	m.record(ctx, receipt, Event{Action: "user.update", Table: tableUser, Row: strconv.FormatInt(in.ID, 10), Detail: userChange(user.Username, body)})
+	m.record(ctx, receipt, event)
 	return &userOutput{Versioned: api.Versioned{ETag: api.ETag(user, user)}, Written: record.Written(receipt), Body: user}, nil
 }
 

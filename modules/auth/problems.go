@@ -34,7 +34,7 @@ var (
 	notAMember = &problem.Kind{Code: "not-a-member", Status: http.StatusForbidden, Title: "Not a member of the organisation",
 		Doc: "Only active members of the organisation `GITHUB_ORG_NAME` may log in. Accept the invitation to it, or ask for one; the organisation may also have to approve the OAuth application."}
 	usernameTaken = &problem.Kind{Code: "username-taken", Status: http.StatusConflict, Title: "The user name belongs to somebody else",
-		Doc: "A user of the name of this GitHub account exists already, was not made by a login of it, and so may be another person. An administrator gives one of both another name."}
+		Doc: "A user of the name of this GitHub account exists already, was not made by a login of it, and so may be another person. If it is the same person, an administrator says so: `opsdb user link`. Else one of both gets another name."}
 	githubUnreachable = &problem.Kind{Code: "github-unreachable", Status: http.StatusServiceUnavailable, Title: "GitHub does not answer", RetryAfter: 10 * time.Second,
 		Doc: "GitHub was not reached, took too long, or answered with an error of its own. Sessions that go on and API tokens need no GitHub."}
 	authorizationPending = &problem.Kind{Code: "authorization-pending", Status: http.StatusBadRequest, Title: "The login is not confirmed yet", RetryAfter: 5 * time.Second,

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -21,6 +22,8 @@ const (
 	// sessionLife is how long a session lasts after its login, however often it is refreshed: at a cut-off site the longest
 	// time that a login goes on without main.
 	sessionLife = 7 * 24 * time.Hour
+	// forgetSessionAfter is how long after its end main's table still has a session.
+	forgetSessionAfter = 30 * 24 * time.Hour
 	// codeLife is how long a login's one-time code is good for.
 	codeLife = time.Minute
 	// repeatGrace is how long after a refresh the refresh token before is still answered, with an access token and without
@@ -47,36 +50,53 @@ type Sessions interface {
 	// EndSession ends a session for good, and EndSessions all those of a user at the site.
 	EndSession(ctx context.Context, id string) error
 	EndSessions(ctx context.Context, userID int64) error
+	// SessionsEnded is a number that rises whenever a session is ended, in whichever process.
+	SessionsEnded(ctx context.Context) (int64, error)
 }
 
-// secret is a refresh token or a one-time code: the session's id and 32 random bytes. The id finds the session, and the
-// hash of the whole is all that is stored.
+// secret is a refresh token or a one-time code: the session's id, which finds it; its family, 16 random bytes that all
+// secrets of the session share, so that each of them is known for one that was used; and 32 random bytes of its own. Only
+// hashes are stored, of the family and of the whole.
 type secret struct {
-	sessionID string
+	sessionID uuid.UUID
+	family    [16]byte
 	text      string
 }
 
-func newSecret(id uuid.UUID) (secret, error) {
-	content := make([]byte, len(id)+32)
-	copy(content, id[:])
-	if _, err := rand.Read(content[len(id):]); err != nil {
+// newSecrets returns the first secret of a new session.
+func newSecrets() (secret, error) {
+	id, err := uuid.NewRandom()
+	if err != nil {
 		return secret{}, fmt.Errorf("reading random bytes for a session: %w", err)
 	}
-	return secret{id.String(), base64.RawURLEncoding.EncodeToString(content)}, nil
+	s := secret{sessionID: id}
+	if _, err := rand.Read(s.family[:]); err != nil {
+		return secret{}, fmt.Errorf("reading random bytes for a session: %w", err)
+	}
+	return s.next()
+}
+
+// next returns another secret of the same session.
+func (s secret) next() (secret, error) {
+	own := make([]byte, 32)
+	if _, err := rand.Read(own); err != nil {
+		return secret{}, fmt.Errorf("reading random bytes for a session: %w", err)
+	}
+	s.text = base64.RawURLEncoding.EncodeToString(slices.Concat(s.sessionID[:], s.family[:], own))
+	return s, nil
 }
 
 // parseSecret checks the form of a refresh token or code.
 func parseSecret(text string) (secret, bool) {
 	content, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil || len(content) != len(uuid.UUID{})+32 {
+	if err != nil || len(content) != 16+16+32 {
 		return secret{}, false
 	}
-	id, err := uuid.FromBytes(content[:len(uuid.UUID{})])
-	if err != nil {
-		return secret{}, false
-	}
-	return secret{id.String(), text}, true
+	return secret{uuid.UUID(content[:16]), [16]byte(content[16:32]), text}, true
 }
+
+// familyHash is what is stored of the family.
+func (s secret) familyHash() string { return hashOf("family", hex.EncodeToString(s.family[:])) }
 
 // refreshHash is what is stored of a refresh token.
 func (s secret) refreshHash() string { return hashOf("refresh", s.text) }
@@ -118,7 +138,8 @@ func (t *SessionTable) BeginSession(ctx context.Context, session Session, hash s
 		return fmt.Errorf("the session's id: %w", err)
 	}
 	err = db.New(t.db).BeginSession(ctx, db.BeginSessionParams{
-		ID: id, UserID: session.UserID, Site: t.site, RefreshHash: hash, CreatedAt: session.Created, ExpiresAt: session.Expires, UserAgent: session.UserAgent,
+		ID: id, UserID: session.UserID, Site: t.site, FamilyHash: session.Family, RefreshHash: hash, CreatedAt: session.Created, ExpiresAt: session.Expires, UserAgent: session.UserAgent,
+		ForgetBefore: session.Created.Add(-forgetSessionAfter),
 	})
 	if err != nil {
 		return fmt.Errorf("storing a session: %w", err)
@@ -133,7 +154,7 @@ func (t *SessionTable) Session(ctx context.Context, id string) (*Session, error)
 		return nil, err
 	}
 	return &Session{
-		ID: id, UserID: row.UserID, Username: row.Username, Created: row.CreatedAt.UTC(), Expires: row.ExpiresAt.UTC(), UserAgent: row.UserAgent,
+		ID: id, UserID: row.UserID, Username: row.Username, Created: row.CreatedAt.UTC(), Expires: row.ExpiresAt.UTC(), UserAgent: row.UserAgent, Family: row.FamilyHash,
 	}, nil
 }
 
@@ -200,4 +221,13 @@ func (t *SessionTable) EndSessions(ctx context.Context, userID int64) error {
 		return fmt.Errorf("ending the sessions of a user: %w", err)
 	}
 	return nil
+}
+
+// SessionsEnded implements Sessions.
+func (t *SessionTable) SessionsEnded(ctx context.Context) (int64, error) {
+	version, err := db.New(t.db).GetSessionVersion(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("asking whether a session has ended: %w", err)
+	}
+	return version, nil
 }

@@ -96,11 +96,12 @@ func serve(t testing.TB, secondary bool) *served {
 	credentials.DB, s.reader = s.db, config.Reader
 	s.checks = auth.NewAuthenticator(credentials)
 	s.direct = txn.NewDirect(config)
-	s.router, err = api.New(api.Options{Site: config.Site, Authenticator: logins{s.checks, s.Primary(t)}, Problems: problems, Logger: quiet})
+	audit := s.log(t)
+	s.router, err = api.New(api.Options{Site: config.Site, Authenticator: logins{s.checks, s.Primary(t)}, Problems: problems, Logger: quiet, Refused: audit.Refused})
 	if err != nil {
 		t.Fatal(err)
 	}
-	auth.New(auth.Config{Reader: config.Reader, Direct: s.direct, Credentials: s.checks, Audit: s.log(t), Demo: true, Logger: quiet}).Register(s.router)
+	auth.New(auth.Config{Reader: config.Reader, Direct: s.direct, Credentials: s.checks, Audit: audit, Demo: true, Logger: quiet}).Register(s.router)
 	return s
 }
 
@@ -131,7 +132,7 @@ func (s *served) log(t testing.TB) *auth.Log {
 	t.Helper()
 	quiet := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if s.store == nil {
-		return auth.NewLog(auth.LogConfig{Writer: s.direct, Site: sandboxtest.MainSite, Logger: quiet})
+		return auth.NewLog(auth.LogConfig{Writer: s.direct, Joint: true, Site: sandboxtest.MainSite, Logger: quiet})
 	}
 	store := s.process(t)
 	reader := pending.NewReader(s.db, store, s.Site, pending.Limits{Read: 30 * time.Second, Accept: 30 * time.Second, Check: 30 * time.Second})

@@ -64,3 +64,19 @@ func (s SetTeamRoles) Apply(ctx context.Context, to txn.DBTX) error {
 func (s SetTeamRoles) Rows() []pending.Change {
 	return []pending.Change{txn.Update("app_user", txn.NumberID(s.UserID), map[string]any{"team_roles": s.Roles})}
 }
+
+// EndSessions ends at every site the sessions of a user that began before a time.
+type EndSessions db.EndSessionsEverywhereParams
+
+// Kind implements txn.Step.
+func (EndSessions) Kind() string { return "auth.end_sessions/1" }
+
+// Apply implements txn.Step.
+func (s EndSessions) Apply(ctx context.Context, to txn.DBTX) error {
+	return db.New(to).EndSessionsEverywhere(ctx, db.EndSessionsEverywhereParams(s))
+}
+
+// Rows implements txn.Step.
+func (s EndSessions) Rows() []pending.Change {
+	return []pending.Change{txn.Update("app_user", txn.NumberID(s.UserID), map[string]any{"sessions_from": s.At})}
+}

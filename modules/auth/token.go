@@ -36,6 +36,16 @@ type Hash [sha256.Size]byte
 // String gives the hash as 64 lower-case hexadecimal digits, as the column token_hash holds it.
 func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 
+// parseHash reads what String writes.
+func parseHash(text string) (h Hash, err error) {
+	content, err := hex.DecodeString(text)
+	if err == nil && len(content) != len(h) {
+		err = fmt.Errorf("a hash of %d bytes, not %d", len(content), len(h))
+	}
+	copy(h[:], content)
+	return h, err
+}
+
 // NewTokenText makes the secret text of a new API token from 32 bytes of the system's random source. It is shown
 // once, to the person who asked for it, and never stored.
 func NewTokenText() (string, error) {

@@ -130,6 +130,10 @@ func TestDemoGivesTokensAway(t *testing.T) {
 			}
 		}
 		viewer := s.do(t, "", "POST", "/api/demo/create-demo-token", map[string]any{"role": "viewer"}).want(http.StatusCreated)
+		s.user(t, "boss", "admin")
+		if made := names(s.do(t, boss, "GET", "/audit?action=token.create", nil).want(http.StatusOK), "action"); len(made) < 2 {
+			t.Errorf("the audit log has %v of two demo tokens", made)
+		}
 		if me := s.do(t, viewer["token"].(string), "GET", "/auth/me", nil).want(http.StatusOK); fmt.Sprint(me["roles"]) != "[viewer]" {
 			t.Errorf("a viewer: %v", me)
 		}

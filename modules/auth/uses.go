@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -107,6 +108,51 @@ func (t UseTable) AddTokenUses(ctx context.Context, uses []TokenUse) error {
 	}
 	if err := db.New(t.db).CountTokenUses(ctx, params); err != nil {
 		return fmt.Errorf("storing uses of %d tokens: %w", len(uses), err)
+	}
+	return nil
+}
+
+// KeptUses are the uses that a secondary site keeps until the primary is told: pending.Store.
+type KeptUses interface {
+	UseSink
+	// TakeTokenUses takes what is kept.
+	TakeTokenUses(ctx context.Context) ([]TokenUse, error)
+}
+
+// forwardPatience bounds one attempt to tell the primary.
+const forwardPatience = 10 * time.Second
+
+// ForwardUses writes what a secondary site keeps to the primary every interval until ctx ends. While the primary cannot be
+// reached it is kept on.
+func ForwardUses(ctx context.Context, kept KeptUses, primary UseSink, interval time.Duration, logger *slog.Logger) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			if err := forwardUses(ctx, kept, primary); err != nil {
+				logger.DebugContext(ctx, "the primary is not told of uses of tokens yet", "error", err)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func forwardUses(ctx context.Context, kept KeptUses, primary UseSink) error {
+	// What is taken is written or put back, also when the process is told to end meanwhile.
+	here, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	uses, err := kept.TakeTokenUses(here)
+	if err != nil || len(uses) == 0 {
+		return err
+	}
+	there, cancel := context.WithTimeout(ctx, forwardPatience)
+	defer cancel()
+	if err := primary.AddTokenUses(there, uses); err != nil {
+		here, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		return errors.Join(err, kept.AddTokenUses(here, uses))
 	}
 	return nil
 }

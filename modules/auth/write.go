@@ -21,6 +21,12 @@ func (m *Module) write(ctx context.Context, in api.Write, build func(ctx context
 	return m.config.Direct.Write(pending.WithoutBuffer(ctx), record.Request(ctx, in), build)
 }
 
+// writeTold is write of what the audit log is to tell: what it does not have afterwards is
+// for record.
+func (m *Module) writeTold(ctx context.Context, in api.Write, event func() Event, build func(ctx context.Context, tx *txn.Builder) error) (txn.Receipt, error) {
+	return m.told(pending.WithoutBuffer(ctx), record.Request(ctx, in), event, build)
+}
+
 // numberOf is the number of the first row of a table that a transaction changes.
 func numberOf(receipt txn.Receipt, table string) (int64, error) {
 	for _, c := range receipt.Changes {

@@ -354,6 +354,66 @@ func TestUnknownKindStopsTheProcessor(t *testing.T) {
 	exact(t, s, map[uuid.UUID]string{first: "from a newer program", last: "after it"})
 }
 
+// newerEdit is what a newer program writes.
+type newerEdit struct{ txntest.Edit }
+
+// Kind implements txn.Step.
+func (newerEdit) Kind() string { return "notes.edit/2" }
+
+// A dead letter that a processor cannot read may hold back anything that came after it:
+// it stops there, or the dead letter's retry would overwrite what is newer.
+func TestUnknownDeadLetterHoldsBackWhatCameAfterIt(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t, newerEdit{})
+	note := txntest.Note(t, s.Buffered, "known", nil)
+	if _, err := s.Buffered.Write(sandboxtest.Context(t), txntest.Request("edit-note"), func(_ context.Context, tx *txn.Builder) error {
+		tx.Add(newerEdit{txntest.Edit{ID: note, Body: "poison", Status: "open"}})
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	slow := func(c *Config) { c.RetryDelay = time.Hour }
+	newer := make1(t, s, slow)
+	start(t, newer)
+	letter := dead(t, s, 1)[0]
+	drained(t, s, 10*time.Second)
+	stop(t, newer)
+
+	known := s.Catalog
+	var err error
+	if s.Catalog, err = txn.NewCatalog(txntest.Write{}, txntest.Edit{}); err != nil {
+		t.Fatal(err)
+	}
+	store, reader, writer := s.Process(t)
+	old, err := New(config(t, s, store, reader))
+	if err != nil {
+		t.Fatal(err)
+	}
+	txntest.EditNote(t, writer, txntest.Edit{ID: note, Body: "later", Status: "open"})
+	start(t, old)
+	sandboxtest.Eventually(t, 10*time.Second, "the processor to stop", func() bool { return old.state.report().Status == statusStopped })
+	if reason := old.state.report().Reason; !errors.Is(reason, pending.ErrUnknownKind) || !strings.Contains(reason.Error(), "notes.edit/2") {
+		t.Errorf("it stopped because of %v", reason)
+	}
+	if got := txntest.Bodies(t, s.PrimaryPool); len(got) != 1 || got[note] != "known" {
+		t.Errorf("the primary has %v", got)
+	}
+	if c := store.Current().Counts(); c.Failed != 1 || c.Buffered != 1 {
+		t.Errorf("the older process knows of %+v", c)
+	}
+	stop(t, old)
+
+	s.Catalog = known
+	s.Exec(t, "ALTER TABLE note DROP CONSTRAINT note_body_check")
+	start(t, make1(t, s, slow))
+	sandboxtest.Eventually(t, 10*time.Second, "the newer one to hold it back", func() bool { return s.Store.Current().Counts().Blocked == 1 })
+	if _, err := s.Store.Retry(sandboxtest.Context(t), letter.Seq); err != nil {
+		t.Fatal(err)
+	}
+	drained(t, s, 10*time.Second)
+	exact(t, s, map[uuid.UUID]string{note: "later"})
+}
+
 // Tries of its own data's making are repeated by the processor itself; a parent
 // may arrive later.
 func TestDeadLetterIsTriedAgainByItself(t *testing.T) {
@@ -415,4 +475,48 @@ func TestLockAtMainHoldsBackOneTransactionOnly(t *testing.T) {
 	}
 	drained(t, s, 40*time.Second)
 	exact(t, s, map[uuid.UUID]string{id: "second", other: "other"})
+}
+
+// A site that gets another name at main while its buffer is full goes on under its own:
+// writes are accepted, reads are whole, nothing is sent anywhere. With the name back
+// everything drains once. What `site` calls it is no matter.
+func TestASiteRenamedAtMainLosesNothing(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	m := make1(t, s)
+	start(t, m)
+	want := notes(t, s.Buffered, 3)
+	drained(t, s, 30*time.Second)
+	stop(t, m)
+	for id, body := range notes(t, s.Buffered, 10) {
+		want[id] = body
+	}
+	rename := func(from, to string) {
+		t.Helper()
+		s.Exec(t, fmt.Sprintf("UPDATE site SET short_name = '%[2]s' WHERE short_name = '%[1]s'", from, to))
+		s.Exec(t, fmt.Sprintf("UPDATE site_status SET site = '%[2]s' WHERE site = '%[1]s'", from, to))
+		s.WaitForReplay(t)
+	}
+	before := len(txntest.Bodies(t, s.PrimaryPool))
+	rename(s.Site, "renamed")
+	m = make1(t, s)
+	start(t, m)
+	sandboxtest.Eventually(t, 30*time.Second, "the processor to say that main does not know the site", func() bool {
+		return errors.Is(m.state.report().LastError, txn.ErrSiteMissing)
+	})
+	buffered := s.Store.Current().Counts().Buffered
+	for id, body := range notes(t, s.Buffered, 2) {
+		want[id] = body
+	}
+	if n := s.Store.Current().Counts().Buffered; n <= buffered || buffered == 0 {
+		t.Errorf("%d are buffered, %d were", n, buffered)
+	}
+	if n := len(txntest.Bodies(t, s.PrimaryPool)); n != before {
+		t.Errorf("main has %d notes, %d before", n, before)
+	}
+	atSite(t, s, want)
+	rename("renamed", s.Site)
+	drained(t, s, 30*time.Second)
+	exact(t, s, want)
+	atSite(t, s, want)
 }

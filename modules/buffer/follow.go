@@ -75,10 +75,16 @@ func (m *Module) replicaBehind() bool {
 	return m.follow.behind.Load()
 }
 
-// expire forgets what has replicated long enough ago.
+// expire forgets what had replicated long enough ago when this process last heard of
+// the primary: behind a line that is down main may have failed over, and nobody here
+// knows yet what it has lost.
 func (m *Module) expire(ctx context.Context) {
+	heard := m.state.lastHeard()
+	if heard.IsZero() {
+		return
+	}
 	for ctx.Err() == nil {
-		n, err := m.config.Store.Expire(ctx, m.config.Clock())
+		n, err := m.config.Store.Expire(ctx, heard)
 		if err != nil {
 			m.log.DebugContext(ctx, "replicated transactions could not be forgotten now", "error", err)
 			return

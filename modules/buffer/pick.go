@@ -43,7 +43,7 @@ type selection struct {
 	bytes   int                   // on the line, about
 	blocked []pending.Blocking
 	// unknown is set when the next transaction has a step of a kind that this
-	// program does not know.
+	// program does not know, or may wait for a dead letter that has.
 	unknown error
 	// wait is how long nothing of what is held may be tried.
 	wait time.Duration
@@ -72,12 +72,17 @@ func selectFlush(view pending.View, limit limits, holding map[int64]held, now ti
 	var group []*pending.Tx
 	groupSize := 0
 	seen := 0
+	unread := view.UnknownDead()
 	for tx := range view.Buffered() {
 		if seen++; seen > limit.count+passedOver || len(s.blocked) > limit.count {
 			break
 		}
 		if tx.Unknown != nil {
 			s.unknown = tx.Unknown
+			break
+		}
+		if unread != nil && tx.Place > unread.Place {
+			s.unknown = unread.Unknown
 			break
 		}
 		by := view.Blockers(tx.Changes, tx.Place)

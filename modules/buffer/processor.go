@@ -289,7 +289,11 @@ func (p *processor) heartbeat(ctx context.Context, l link) error {
 	if !c.OldestAccepted.IsZero() {
 		status.OldestAge = p.now().Sub(c.OldestAccepted)
 	}
-	return l.Heartbeat(ctx, status)
+	if err := l.Heartbeat(ctx, status); err != nil {
+		return err
+	}
+	p.state.hear(p.now())
+	return nil
 }
 
 // step says what one round has come to.
@@ -333,7 +337,7 @@ func (p *processor) flush(ctx context.Context, s session, l link) (step, error) 
 	}
 	if len(chosen.groups) == 0 {
 		if chosen.unknown != nil {
-			return step{status: statusStopped, reason: fmt.Errorf("this program is too old for the next transaction: %w", chosen.unknown), wait: next}, nil
+			return step{status: statusStopped, reason: fmt.Errorf("this program is too old for what the buffer holds: %w", chosen.unknown), wait: next}, nil
 		}
 		return step{status: statusIdle, wait: shortest(next, chosen.wait)}, nil
 	}

@@ -34,6 +34,7 @@ type processorState struct {
 	reason    error
 	online    bool // the line to the primary works
 	changed   time.Time
+	heard     time.Time // the primary answered on a claimed connection
 	lastRun   time.Time
 	lastError error
 	count     int64
@@ -76,8 +77,23 @@ func (s *processorState) failed(err error) {
 func (s *processorState) connected(at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.online, s.answered, s.changed = true, false, at
+	s.online, s.answered, s.changed, s.heard = true, false, at, at
 	s.status, s.reason = statusIdle, nil
+}
+
+// hear records that the primary answered on a connection that was claimed.
+func (s *processorState) hear(at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.heard = at
+}
+
+// lastHeard is when the primary last answered this process on a connection that was
+// claimed; zero when it never did.
+func (s *processorState) lastHeard() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.heard
 }
 
 // mainSeen records whether the primary could be reached, by another connection

@@ -280,6 +280,54 @@ func TestTraceOfDeadLettersIsOneOfTheModel(t *testing.T) {
 	isOfTheModel(t, rec, protocol.EventFail, protocol.EventRetry, protocol.EventPause)
 }
 
+// What has replicated is forgotten once main has answered for long enough since, and in
+// order; a trace in which that is otherwise is refused.
+func TestTraceOfForgettingIsOneOfTheModel(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	rec := tracetest.Record(t, s, s.RedisURL)
+	var ahead atomic.Int64
+	m := make1(t, s, func(c *Config) {
+		c.Clock = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
+	start(t, m)
+	written(t, s.Buffered, "old", 3)
+	drained(t, s, 30*time.Second)
+	rec.Read(s.Reader)
+	ahead.Store(int64(2 * time.Hour))
+	sandboxtest.Eventually(t, 30*time.Second, "the older ones to be forgotten", func() bool {
+		m.expire(t.Context())
+		tx, err := s.Store.Lookup(sandboxtest.Context(t), 3)
+		return err == nil && tx == nil
+	})
+	ahead.Store(0)
+	written(t, s.Buffered, "new", 2)
+	rec.Read(s.Reader)
+	drained(t, s, 30*time.Second)
+	rec.Read(s.Reader)
+	trace := isOfTheModel(t, rec, protocol.EventExpire)
+	for name, change := range map[string]func(trace *protocol.Trace){
+		"forgotten before it had replicated": func(trace *protocol.Trace) {
+			marked, expired := first(trace, protocol.EventMark), first(trace, protocol.EventExpire)
+			trace.Events[marked], trace.Events[expired] = trace.Events[expired], trace.Events[marked]
+		},
+		"the newer before the older": func(trace *protocol.Trace) {
+			for i := first(trace, protocol.EventExpire); i < len(trace.Events); i++ {
+				e := &trace.Events[i]
+				e.After.Transactions, e.After.Replicated = e.After.Transactions|1, e.After.Replicated|1
+				e.After.Positions[0] = trace.Events[first(trace, protocol.EventExpire)-1].After.Positions[0]
+			}
+		},
+	} {
+		copied := *trace
+		copied.Events = slices.Clone(trace.Events)
+		change(&copied)
+		if err := copied.Check(); err == nil {
+			t.Errorf("%s: taken for a trace of the model", name)
+		}
+	}
+}
+
 // throughALine are servers of the test's own, with Redis behind a line.
 func throughALine(t *testing.T, o sandbox.Options) (*txntest.Sites, *tracetest.Recorder, *sandbox.Line) {
 	t.Helper()

@@ -51,6 +51,7 @@ const (
 	goldenLocation      = 900_003
 	goldenConfiguration = 900_004
 	goldenToken         = 900_005 // which main need not have
+	goldenUser          = 900_006 // nor this one
 )
 
 const goldenParents = `
@@ -258,7 +259,7 @@ func writeGoldenBuffer(t *testing.T, version string) {
 	}
 
 	revocation, err := at.writer.Write(ctx, txn.Request{Operation: "deny-credential", Actor: "shell:golden"}, func(_ context.Context, tx *txn.Builder) error {
-		tx.Add(auth.Revoke{At: tx.Now(), TokenID: goldenToken})
+		tx.Add(auth.Revoke{At: tx.Now(), TokenID: goldenToken}, auth.EndSessions{At: tx.Now(), UserID: goldenUser})
 		return nil
 	})
 	if err != nil {

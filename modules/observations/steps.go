@@ -36,7 +36,7 @@ func Steps() []txn.Step {
 // what orders them, and by which parents they are listed.
 func Tables() []pending.Table {
 	return []pending.Table{
-		{Name: tableExecution, Time: "start_time", Paths: []string{"obs_unit_id"}, Fixed: []string{"obs_unit_id"}},
+		{Name: tableExecution, Time: "start_time", Paths: []string{"obs_unit_id", "status"}, Fixed: []string{"obs_unit_id"}},
 		{Name: tableModule, Time: "created_at", Paths: []string{"executed_obs_unit_id"}, Fixed: []string{"executed_obs_unit_id"}},
 		{Name: tableFile, Time: "created_at", Paths: []string{"executed_obs_unit_id", "raw_data_package_id"},
 			Fixed: []string{"executed_obs_unit_id", "instrument_module_id"}},

@@ -65,3 +65,15 @@ func SiteID(ctx context.Context, conn db.DBTX, shortName string) (int64, error) 
 	}
 	return id, nil
 }
+
+// MainSite returns id and short name of the main site; ErrUnknownSite when there is none yet.
+func MainSite(ctx context.Context, conn db.DBTX) (id int64, shortName string, err error) {
+	site, err := db.New(conn).GetMainSite(ctx)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, "", fmt.Errorf("the main site: %w", ErrUnknownSite)
+	}
+	if err != nil {
+		return 0, "", fmt.Errorf("looking for the main site: %w", err)
+	}
+	return site.ID, site.ShortName, nil
+}

@@ -44,19 +44,21 @@ const (
 // Options is what the API has to know of the process it runs in. The zero value
 // gives a document, and a router that refuses every credential.
 type Options struct {
-	Site           string           // short name, the header X-Site
-	Version        string           // of the product, in the document
-	Authenticator  Authenticator    // checks credentials
-	Problems       *problem.Catalog // nil: the common kinds only
-	Logger         *slog.Logger     // nil: the default one
-	Observe        func(Answered)   // told of each answer, for metrics; may be nil
-	Tracer         trace.Tracer     // makes a span of each request; nil: none
-	Metrics        http.Handler     // what GET /metrics answers; nil: no such operation
-	RequestTimeout time.Duration    // 0 = 30 s; waits add to it, streams have none
-	RateLimit      float64          // requests a second and credential; 0 = no limit
-	Origins        []string         // of browsers that may call (CORS)
-	TrustedProxies []string         // whose X-Forwarded-For counts: addresses or CIDRs
-	LSNTimeout     time.Duration    // how long a read waits for its X-Min-LSN at most; 0 = 30 s
+	Site          string           // short name, the header X-Site
+	Version       string           // of the product, in the document
+	Authenticator Authenticator    // checks credentials
+	Problems      *problem.Catalog // nil: the common kinds only
+	Logger        *slog.Logger     // nil: the default one
+	Observe       func(Answered)   // told of each answer, for metrics; may be nil
+	// Refused is told of an operation that the request's principal may not call; may be nil.
+	Refused        func(ctx context.Context, operation, permission string)
+	Tracer         trace.Tracer  // makes a span of each request; nil: none
+	Metrics        http.Handler  // what GET /metrics answers; nil: no such operation
+	RequestTimeout time.Duration // 0 = 30 s; waits add to it, streams have none
+	RateLimit      float64       // requests a second and credential; 0 = no limit
+	Origins        []string      // of browsers that may call (CORS)
+	TrustedProxies []string      // whose X-Forwarded-For counts: addresses or CIDRs
+	LSNTimeout     time.Duration // how long a read waits for its X-Min-LSN at most; 0 = 30 s
 	// Replayed waits until the site shows a position, `<timeline>:<X/Y>`, for no longer
 	// than until a time; it returns timeline-changed for one that cannot be compared,
 	// and else the context with which the request is read, so that what is read shows

@@ -84,6 +84,12 @@ func (r *Router) admit(w http.ResponseWriter, req *http.Request, st *state) *pro
 	}
 	st.principal = &principal
 	if p := permit(st.op, principal); p != nil {
+		if limited := r.limit(w, req, st); limited != nil {
+			return limited
+		}
+		if r.opts.Refused != nil {
+			r.opts.Refused(req.Context(), st.op.ID, st.op.Permission)
+		}
 		return p
 	}
 	return r.limit(w, req, st)
@@ -116,12 +122,12 @@ func (r *Router) authenticate(req *http.Request) (Principal, error) {
 		return Principal{}, problem.Unauthorized.New("the credential is not valid")
 	}
 	ctx := req.Context()
-	if !r.guesses.unused() && r.guesses.spent(r.proxies.client(req), time.Now()) {
+	if !r.guesses.unused() && r.guesses.spent(r.proxies.caller(req), time.Now()) {
 		ctx = context.WithValue(ctx, guessesSpent{}, true)
 	}
 	principal, err := r.opts.Authenticator.Authenticate(ctx, token)
 	if errors.Is(err, ErrWrongSecret) {
-		r.guesses.take(r.proxies.client(req), time.Now())
+		r.guesses.take(r.proxies.caller(req), time.Now())
 	}
 	return principal, err
 }
@@ -132,7 +138,7 @@ func (r *Router) limit(w http.ResponseWriter, req *http.Request, st *state) *pro
 	if r.opts.RateLimit <= 0 {
 		return nil
 	}
-	policy, key := "address", "address:"+r.proxies.client(req)
+	policy, key := "address", "address:"+r.proxies.caller(req)
 	if st.principal != nil {
 		if st.op.Critical && st.principal.Service {
 			return nil // an instrument's writes are never held up

@@ -18,7 +18,7 @@ var swagger embed.FS
 
 // docsPolicy lets the documentation load its own files and nothing else, so that
 // it works without internet and gives nothing away.
-const docsPolicy = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
+const docsPolicy = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 
 // Raw is an output that is not JSON; say its media type in Op.Produces too.
 type Raw struct {

@@ -83,7 +83,7 @@ func (rt *route) checkQuery(req *http.Request, st *state) url.Values {
 	}
 	query, err := url.ParseQuery(req.URL.RawQuery)
 	if err != nil {
-		st.fault("query", req.URL.RawQuery, "is not a valid query string")
+		st.fault("query", nil, "is not a valid query string") // it may hold a login's code
 	}
 	names := make([]string, 0, len(query))
 	for name := range query {

@@ -39,7 +39,7 @@ func newError(ctx huma.Context, status int, msg string, errs []error) huma.Statu
 		}
 	}
 	if st != nil {
-		p.Instance, p.RequestID = st.path, st.requestID
+		p.Instance, p.RequestID = problem.Mask(st.path), st.requestID
 	}
 	return p
 }

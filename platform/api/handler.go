@@ -188,7 +188,8 @@ func (r *Router) answered(st *state, req *http.Request, rec *recorder, took time
 		if st.principal != nil {
 			actor = st.principal.Actor()
 		}
-		r.logger.DebugContext(req.Context(), "answered", slog.String("method", req.Method), slog.String("path", st.path),
+		// The route and not the path, which may have a secret in it by mistake.
+		r.logger.DebugContext(req.Context(), "answered", slog.String("method", a.Method), slog.String("operation", a.Operation), slog.String("route", a.Route),
 			slog.Int("status", status), slog.Duration("took", took), slog.String("actor", actor))
 	}
 }
@@ -207,7 +208,7 @@ var securityHeaders = http.Header{
 	"X-Content-Type-Options":  {"nosniff"},
 	"X-Frame-Options":         {"DENY"},
 	"Referrer-Policy":         {"no-referrer"},
-	"Content-Security-Policy": {"default-src 'none'; frame-ancestors 'none'"},
+	"Content-Security-Policy": {"default-src 'none'; base-uri 'none'; frame-ancestors 'none'"},
 	"Cache-Control":           {"private, no-cache"},
 }
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -44,7 +45,7 @@ func (l *limiter) of(key string, now time.Time) *rate.Limiter {
 	b := l.buckets[key]
 	if b == nil {
 		if len(l.buckets) >= maxLimiters {
-			l.forget(now)
+			l.forget()
 		}
 		b = &bucket{limit: rate.NewLimiter(rate.Limit(l.perSecond), l.burst)}
 		l.buckets[key] = b
@@ -78,16 +79,18 @@ func (l *limiter) take(key string, now time.Time) (left int, wait time.Duration)
 	return max(0, int(b.TokensAt(now))), wait
 }
 
-// forget drops buckets that have been idle long enough to be full again, or all.
-func (l *limiter) forget(now time.Time) {
-	full := time.Duration(l.window+1) * time.Second
+// forget drops the half of the buckets that was used longest ago.
+func (l *limiter) forget() {
+	times := make([]time.Time, 0, len(l.buckets))
+	for _, b := range l.buckets {
+		times = append(times, b.used)
+	}
+	slices.SortFunc(times, time.Time.Compare)
+	middle := times[len(times)/2]
 	for key, b := range l.buckets {
-		if now.Sub(b.used) > full {
+		if !b.used.After(middle) {
 			delete(l.buckets, key)
 		}
-	}
-	if len(l.buckets) >= maxLimiters {
-		clear(l.buckets)
 	}
 }
 
@@ -119,15 +122,16 @@ func (p proxies) trusted(addr netip.Addr) bool {
 	return false
 }
 
-// client returns the address of the client: the last hop that is not a trusted
-// proxy, so that nobody can claim another address by sending the header himself.
-func (p proxies) client(req *http.Request) string {
+// caller is whom requests without a valid credential are counted against: the address of the client, which is the last hop
+// that is not a trusted proxy, so that nobody can claim another one by sending the header himself. Of IPv6 it is the network
+// of 64 bits that one customer has, or else everybody there would have as many buckets as he likes.
+func (p proxies) caller(req *http.Request) string {
 	host, _, err := net.SplitHostPort(req.RemoteAddr)
 	if err != nil {
 		return req.RemoteAddr
 	}
 	addr, err := netip.ParseAddr(host)
-	if err != nil || len(p) == 0 {
+	if err != nil {
 		return host
 	}
 	hops := strings.Split(strings.Join(req.Header.Values("X-Forwarded-For"), ","), ",")
@@ -138,7 +142,10 @@ func (p proxies) client(req *http.Request) string {
 		}
 		addr = next
 	}
-	return addr.Unmap().String()
+	if addr = addr.Unmap(); addr.Is6() {
+		return netip.PrefixFrom(addr, 64).Masked().String()
+	}
+	return addr.String()
 }
 
 // cors answers a browser's preflight for an origin that may call, and marks its
@@ -159,7 +166,7 @@ func (r *Router) cors(w http.ResponseWriter, req *http.Request) bool {
 	}
 	h.Set("Access-Control-Allow-Origin", origin)
 	h.Set("Access-Control-Allow-Credentials", "true")
-	h.Set("Access-Control-Expose-Headers", "ETag, Link, Retry-After, X-Request-Id, X-Site, X-Transaction-Id, X-Commit-LSN, X-Replay-LSN, X-Overlay, Idempotency-Replayed, RateLimit, RateLimit-Policy")
+	h.Set("Access-Control-Expose-Headers", "ETag, Link, Location, Warning, Retry-After, X-Request-Id, X-Site, X-Transaction-Id, X-Commit-LSN, X-Replay-LSN, X-Overlay, Idempotency-Replayed, RateLimit, RateLimit-Policy")
 	if req.Method != http.MethodOptions || req.Header.Get("Access-Control-Request-Method") == "" {
 		return false
 	}

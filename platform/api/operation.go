@@ -257,7 +257,7 @@ func complete(st *state, p *problem.Problem) *problem.Problem {
 	if full.Errors == nil {
 		full.Errors = []problem.FieldError{}
 	}
-	full.Instance = st.path
+	full.Instance = problem.Mask(st.path)
 	full.RequestID = st.requestID
 	return &full
 }

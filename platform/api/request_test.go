@@ -2,7 +2,9 @@ package api_test
 
 import (
 	"fmt"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -75,6 +77,9 @@ func TestRouterErrors(t *testing.T) {
 		}
 	}
 	p.problem(p.do("DELETE", "/status", "", "Authorization", ""), 405, "method-not-allowed")
+	for _, path := range []string{"/lamps", "/status", "/docs/start.js"} {
+		p.problem(p.do("TRACE", path, ""), 405, "method-not-allowed")
+	}
 }
 
 func TestTrailingSlashIsServedInPlace(t *testing.T) {
@@ -93,10 +98,13 @@ func TestHeadersOfEveryAnswer(t *testing.T) {
 	p := newProbe(t)
 	for _, path := range []string{"/lamps", "/nowhere", "/docs", "/lamps?x=1"} {
 		w := p.do("GET", path, "", "X-Request-Id", "night-7/42")
-		for name, want := range map[string]string{"X-Request-Id": "night-7/42", "X-Site": "observatory", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"} {
+		for name, want := range map[string]string{"X-Request-Id": "night-7/42", "X-Site": "observatory", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer", "Cache-Control": "private, no-cache"} {
 			if got := w.Header().Get(name); got != want {
 				t.Errorf("%s: %s is %q, want %q", path, name, got, want)
 			}
+		}
+		if got := w.Header().Get("Content-Security-Policy"); !strings.HasSuffix(got, "; base-uri 'none'; frame-ancestors 'none'") || !strings.HasPrefix(got, "default-src 'none'") && path != "/docs" {
+			t.Errorf("%s: Content-Security-Policy is %q", path, got)
 		}
 	}
 	for _, bad := range []string{"a b", "<script>", strings.Repeat("x", 129), "ä"} {
@@ -388,5 +396,49 @@ func TestGuessesAreDampedByAddress(t *testing.T) {
 	p.problem(p.do("GET", "/lamps", "", "Authorization", "Bearer guess"), 429, "too-many-requests")
 	if got := status("Bearer mistyped"); got != 401 {
 		t.Errorf("a typing error is %d after all guesses are spent", got)
+	}
+}
+
+// TestLimitsGoByTheClientsAddress: by that of the client as the trusted proxies tell it, which nobody else can set, and
+// for IPv6 by the network of a customer.
+func TestLimitsGoByTheClientsAddress(t *testing.T) {
+	p := newProbe(t, func(o *api.Options) { o.RateLimit, o.TrustedProxies = 0.001, []string{"10.0.0.0/8"} })
+	limited := func(peer, forwarded string) bool {
+		t.Helper()
+		r := httptest.NewRequest(http.MethodGet, "/status", http.NoBody)
+		r.RemoteAddr = net.JoinHostPort(peer, "1234")
+		if forwarded != "" {
+			r.Header.Set("X-Forwarded-For", forwarded)
+		}
+		w := httptest.NewRecorder()
+		p.router.Handler().ServeHTTP(w, r)
+		return w.Code == http.StatusTooManyRequests
+	}
+	for _, step := range []struct {
+		peer, forwarded string
+		want            bool
+	}{
+		{"192.0.2.1", "", false},
+		{"192.0.2.1", "", true},
+		{"192.0.2.1", "198.51.100.1", true}, // no proxy of ours
+		{"192.0.2.2", "", false},
+		{"10.0.0.1", "203.0.113.1", false},
+		{"10.0.0.1", "203.0.113.1", true},
+		{"10.0.0.2", "198.51.100.7, 203.0.113.1, 10.0.0.1", true}, // what the client wrote itself stands before
+		{"10.0.0.1", "203.0.113.2", false},
+		{"2001:db8:1:1::1", "", false},
+		{"2001:db8:1:1:ffff::2", "", true},
+		{"2001:db8:1:2::1", "", false},
+	} {
+		if got := limited(step.peer, step.forwarded); got != step.want {
+			t.Errorf("from %s for %q: limited %t, want %t", step.peer, step.forwarded, got, step.want)
+		}
+	}
+	// Whoever comes from everywhere makes nobody's bucket full again.
+	for i := range 12_000 {
+		limited(fmt.Sprintf("172.16.%d.%d", i/250, i%250), "")
+		if i%1000 == 0 && !limited("192.0.2.1", "") {
+			t.Fatalf("%d other addresses have given a full bucket back", i)
+		}
 	}
 }

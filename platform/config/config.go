@@ -38,7 +38,7 @@ type Config struct {
 	ProcessInterval time.Duration `env:"BACKGROUND_PROCESSING_INTERVAL" envDefault:"1s" doc:"Fallback only: accepting wakes the processor at once."`
 	BatchSize       int           `env:"BUFFER_BATCH_SIZE" envDefault:"1000" doc:"Transactions the processor sends in one round trip, at most."`
 	BatchBytes      Size          `env:"BUFFER_BATCH_BYTES" envDefault:"4MiB" doc:"Bytes the processor sends in one round trip, at most."`
-	Retention       time.Duration `env:"HISTORY_RETENTION" envDefault:"1h" doc:"How long a replicated transaction can still be re-sent after a failover."`
+	Retention       time.Duration `env:"HISTORY_RETENTION" envDefault:"1h" doc:"How long a replicated transaction can still be re-sent after a failover: it is kept until main has answered for this long since."`
 	Durability      string        `env:"BUFFER_DURABILITY" envDefault:"strict" doc:"strict, or relaxed: relaxed starts on a Redis that may lose acknowledged writes, and /health says so."`
 
 	PackageMaxBytes Size `env:"PACKAGE_MAX_BYTES" envDefault:"100 GB" doc:"The largest raw data package."`

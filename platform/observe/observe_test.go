@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -30,6 +31,22 @@ func TestLinesCarryRequestAndSite(t *testing.T) {
 	for name, want := range map[string]string{"msg": "shown", "request_id": "r1", "site": "observatory", "component": "x", "level": "INFO"} {
 		if line[name] != want {
 			t.Errorf("%s is %v, want %s", name, line[name], want)
+		}
+	}
+}
+
+// What a client sends may be logged: it must not end the line that it stands in and begin another one.
+func TestNothingThatIsLoggedBeginsALine(t *testing.T) {
+	forged := "x\n{\"level\":\"ERROR\",\"msg\":\"forged\"}\r\nlevel=ERROR msg=forged"
+	for _, format := range []string{"json", "text"} {
+		var out bytes.Buffer
+		logger, err := NewLogger(&out, "info", format, "observatory")
+		if err != nil {
+			t.Fatal(err)
+		}
+		logger.InfoContext(WithRequestID(context.Background(), forged), forged, "path", forged, "cause", errors.New(forged))
+		if text := out.String(); strings.Count(text, "\n") != 1 || strings.Contains(text, "\r") {
+			t.Errorf("%s: one event is %q", format, text)
 		}
 	}
 }

@@ -62,13 +62,13 @@ func (t *Tracing) Stop(ctx context.Context) error {
 // one that is away for a night says the same every few seconds.
 type exportErrors struct {
 	log  *slog.Logger
-	last atomic.Int64
+	last atomic.Pointer[time.Time]
 }
 
 // Handle implements otel.ErrorHandler.
 func (e *exportErrors) Handle(err error) {
-	now := time.Now().Unix()
-	if last := e.last.Load(); now-last >= 60 && e.last.CompareAndSwap(last, now) {
+	now := time.Now()
+	if last := e.last.Load(); (last == nil || now.Sub(*last) >= time.Minute) && e.last.CompareAndSwap(last, &now) {
 		e.log.Warn("traces do not reach their collector", "error", err)
 	}
 }

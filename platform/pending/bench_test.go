@@ -1,13 +1,16 @@
 package pending
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
 )
 
 // Columns of the size that an execution has.
@@ -121,5 +124,85 @@ func BenchmarkInsert(b *testing.B) {
 		id, columns := benchColumns(i, "running")
 		st.insert(&Tx{Seq: int64(i + 1), ID: newID(), State: StateBuffered, Changes: []Change{create("executed_obs_unit", id, string(columns))}})
 		last = st.publish(last)
+	}
+}
+
+// rowsOf reads steps whose data are the columns of a created execution.
+type rowsOf struct{}
+
+func (rowsOf) Changes(_ string, data json.RawMessage) ([]Change, error) {
+	var row struct {
+		ID uuid.UUID `json:"id"`
+	}
+	if err := json.Unmarshal(data, &row); err != nil {
+		return nil, err
+	}
+	return []Change{create("executed_obs_unit", row.ID, string(data))}, nil
+}
+
+// BenchmarkReload is what a cold start reads: 100,000 buffered starts of executions.
+func BenchmarkReload(b *testing.B) {
+	const n = 100_000
+	s := openStore(b, newRedis(b, "appendfsync no"), func(o *Options) {
+		o.Tables, o.Decoder, o.Durability = nightTables, rowsOf{}, Relaxed
+	})
+	for first := 0; first < n; first += 1000 {
+		_, err := s.client.Pipelined(b.Context(), func(p redis.Pipeliner) error {
+			for i := first; i < first+1000; i++ {
+				h, body := benchStart(b, i)
+				p.XAdd(b.Context(), &redis.XAddArgs{Stream: s.prefix + "transactions", ID: fmt.Sprintf("%d-0", i+1), Values: []any{"h", h, "b", body}})
+			}
+			p.Set(b.Context(), s.prefix+"seq", first+1000, 0)
+			return nil
+		})
+		must(b, err)
+	}
+	for b.Loop() {
+		must(b, s.reload(b.Context()))
+	}
+	b.StopTimer()
+	if got := s.Current().Counts().Buffered; got != n {
+		b.Fatalf("%d of %d were loaded", got, n)
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/n/float64(b.N), "µs/tx")
+}
+
+// benchStart is a buffered start of an execution as it is stored.
+func benchStart(b *testing.B, n int) (head, body []byte) {
+	b.Helper()
+	user := int64(7)
+	_, columns := benchColumns(n, "running")
+	key := newID().String()
+	head, body, err := encode(&Transaction{
+		ID: newID(), Operation: "start-executed-obs-unit", Rows: 1, AcceptedAt: testTime, Site: "observatory", Actor: "token:17", UserID: &user,
+		IdempotencyKey: &key, RequestDigest: make([]byte, 32), Steps: []Step{{"executed_obs_unit.start/1", columns}},
+	})
+	must(b, err)
+	return head, body
+}
+
+// held keeps what BenchmarkMemoryOfPending has built in the heap, for -memprofile.
+var held any
+
+// BenchmarkMemoryOfPending tells what one pending start of an execution takes in a
+// process: its stored text and all that is made of it. Run it once (-benchtime 1x).
+func BenchmarkMemoryOfPending(b *testing.B) {
+	const n = 100_000
+	for b.Loop() {
+		held = nil
+		runtime.GC()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		st, text := newState(nightTables, rowsOf{}), 0
+		for i := range n {
+			h, body := benchStart(b, i)
+			text += len(h) + len(body)
+			st.insert(st.read(int64(i+1), bytes.Clone(h), bytes.Clone(body)))
+		}
+		held = []any{st, st.publish(View{})}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/n, "heap-B/tx")
+		b.ReportMetric(float64(text)/n, "text-B/tx")
 	}
 }

@@ -18,8 +18,6 @@ const (
 	readCount = 256
 	// changeCount bounds the changes of state of one round trip.
 	changeCount = 1000
-	// loadCount bounds one page of a reload.
-	loadCount = 500
 	// catchUpLimit bounds one catch-up as a whole, a reload of many transactions
 	// included.
 	catchUpLimit = 60 * time.Second
@@ -235,64 +233,6 @@ func (s *Store) decodeAll(list []message) ([]*Tx, error) {
 		out = append(out, reader.read(e.seq, e.head, e.body))
 	}
 	return out, nil
-}
-
-// reload reads everything anew: counters and sets in one moment, then the
-// stream in pages. What happened since that moment follows from `changes`.
-func (s *Store) reload(ctx context.Context) error {
-	started := time.Now()
-	if _, err := s.putBack(ctx, s.client); err != nil {
-		return err
-	}
-	// A restarted Redis may have other settings than the one before.
-	if err := s.checkDurability(ctx); err != nil {
-		s.log.ErrorContext(ctx, "the buffer's Redis is not as it must be", "error", err)
-	}
-	s.mu.Lock()
-	before := s.state.LastSeq
-	s.mu.Unlock()
-	st := newState(s.opts.Tables, s.opts.Decoder)
-	sets, err := s.loadSets(ctx, st)
-	if err != nil {
-		return err
-	}
-	from := "-"
-	for {
-		page, err := s.client.XRangeN(ctx, s.prefix+"transactions", from, "+", loadCount).Result()
-		if err != nil {
-			return fmt.Errorf("loading the pending transactions: %w", err)
-		}
-		for _, m := range page {
-			e, err := entryOf(messageOf(m))
-			if err != nil {
-				return err
-			}
-			if e.seq > st.LastSeq || sets.left[e.seq] {
-				continue
-			}
-			t := st.read(e.seq, e.head, e.body)
-			sets.settle(t)
-			st.insert(t)
-		}
-		if len(page) < loadCount {
-			break
-		}
-		from = "(" + page[len(page)-1].ID
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if old := s.state; old.Load == st.Load && before <= st.LastSeq {
-		// Own transactions accepted meanwhile stay visible.
-		old.sets.all.Ascend(&Tx{Seq: st.LastSeq + 1}, func(t *Tx) bool {
-			st.insert(t)
-			return true
-		})
-		st.advance()
-	}
-	s.state, s.last = st, View{}
-	s.touched()
-	s.log.InfoContext(ctx, "the pending transactions were loaded", "transactions", st.sets.all.Len(), "took", time.Since(started))
-	return nil
 }
 
 // follower wakes this process when another one changes something.

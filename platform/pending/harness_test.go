@@ -315,7 +315,7 @@ func picture(v View) map[string]any {
 			if w.Newest != nil {
 				newest = w.Newest.Seq
 			}
-			out[name+" "+x.id.String()] = fmt.Sprint(x.shown, w.Create, w.ClientID, w.Deleted, string(w.Columns), newest, w.CreateSeq, x.time, fmt.Sprintf("%s %b", x.values, x.loose), len(x.images))
+			out[name+" "+x.id.String()] = fmt.Sprint(x.shown, w.Create, w.ClientID, w.Deleted, string(w.Columns), newest, w.CreateSeq, x.time, fmt.Sprintf("%s %b %b", x.values, x.loose, x.changed), len(x.images))
 			return true
 		})
 		list := func(where string, items []*row) {
@@ -330,6 +330,7 @@ func picture(v View) map[string]any {
 		for _, p := range r.paths {
 			list("path "+p.column, p.byValue.Items())
 			list("loose "+p.column, p.loose.Items())
+			list("changed "+p.column, p.changed.Items())
 		}
 	}
 	return out

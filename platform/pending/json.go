@@ -82,6 +82,15 @@ func inside(b []byte) []byte {
 	return b[1 : len(b)-1]
 }
 
+// jsonString reads a JSON string; one without escapes is copied as it is.
+func jsonString(v []byte) (s string, err error) {
+	if len(v) >= 2 && v[0] == '"' && bytes.IndexByte(v, '\\') < 0 {
+		return string(inside(v)), nil
+	}
+	err = json.Unmarshal(v, &s)
+	return s, err
+}
+
 // eachField calls f with every member of an object given without its braces.
 // Names are given as written, without their quotes. f's error ends it.
 func eachField(b []byte, f func(name, value []byte) error) error {

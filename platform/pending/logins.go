@@ -11,7 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Login is one session of a person at a site, as the site keeps it. It holds no secret.
+// Login is one session of a person at a site, as the site keeps it. It holds no secret; Family is the hash of what all
+// that have renewed it have in common.
 type Login struct {
 	ID        string    `json:"id"`
 	UserID    int64     `json:"user_id"`
@@ -19,6 +20,7 @@ type Login struct {
 	Created   time.Time `json:"created"`
 	Expires   time.Time `json:"expires"`
 	UserAgent string    `json:"user_agent"`
+	Family    string    `json:"family,omitempty"`
 }
 
 // LoginTurn is what became of a secret that was presented to renew a login.
@@ -37,7 +39,8 @@ const (
 )
 
 // A login is the hash login:<id> with the fields document, secret (the hash of what renews it), previous, turned and
-// expires (milliseconds); the set logins:<user id> has the ids of a user's. All expire by themselves.
+// expires (milliseconds); the set logins:<user id> has the ids of a user's. All expire by themselves. The
+// counter logins_ended rises with each that is ended before.
 
 func (s *Store) loginKey(id string) string { return s.prefix + "login:" + id }
 
@@ -94,10 +97,7 @@ func (s *Store) RenewSession(ctx context.Context, id, presented, next string, gr
 
 // EndSession ends a login for good.
 func (s *Store) EndSession(ctx context.Context, id string) error {
-	if err := s.client.Del(ctx, s.loginKey(id)).Err(); err != nil {
-		return s.unavailable("ending a login", err)
-	}
-	return nil
+	return s.dropLogins(ctx, "ending a login", s.loginKey(id))
 }
 
 // EndSessions ends all logins of a user at the site.
@@ -110,8 +110,27 @@ func (s *Store) EndSessions(ctx context.Context, userID int64) error {
 	for _, id := range ids {
 		keys = append(keys, s.loginKey(id))
 	}
-	if err := s.client.Del(ctx, append(keys, s.loginsKey(userID))...).Err(); err != nil {
-		return s.unavailable("ending the logins of a user", err)
+	return s.dropLogins(ctx, "ending the logins of a user", append(keys, s.loginsKey(userID))...)
+}
+
+func (s *Store) dropLogins(ctx context.Context, doing string, keys ...string) error {
+	p := s.client.TxPipeline()
+	p.Del(ctx, keys...)
+	p.Incr(ctx, s.prefix+"logins_ended")
+	if _, err := p.Exec(ctx); err != nil {
+		return s.unavailable(doing, err)
 	}
 	return nil
+}
+
+// SessionsEnded is a number that rises whenever a login is ended, in whichever process.
+func (s *Store) SessionsEnded(ctx context.Context) (int64, error) {
+	ended, err := s.client.Get(ctx, s.prefix+"logins_ended").Int64()
+	if errors.Is(err, redis.Nil) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, s.unavailable("asking whether a login has ended", err)
+	}
+	return ended, nil
 }

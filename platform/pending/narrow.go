@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/tidwall/btree"
 )
 
 // bounds of one walk. Where a walk stops, the page may end with a cursor.
@@ -81,6 +80,7 @@ type narrowing struct {
 	bounds  bounds
 	path    int    // index of the page's path, -1 for none
 	token   []byte // its value
+	stored  []*row // that may be stored with this value, while they have another one here
 }
 
 func (v View) narrowing(table string, p Page, lastSeq int64) *narrowing {
@@ -95,7 +95,7 @@ func (v View) narrowing(table string, p Page, lastSeq int64) *narrowing {
 			n.path = slices.IndexFunc(n.rows.paths, func(x path) bool { return x.column == p.Path })
 			token, ok := jsonToken(p.Parent)
 			n.token = []byte(token)
-			if !ok || n.path < 0 {
+			if !ok || n.path < 0 || !n.findStored() {
 				// No access path: the filter still holds, on a walk of everything.
 				n.path = -1
 				n.page.Filters = append(slices.Clip(n.page.Filters), parentFilter(p))
@@ -105,17 +105,52 @@ func (v View) narrowing(table string, p Page, lastSeq int64) *narrowing {
 	return n
 }
 
-// pathOf chooses an access path that one of the filters allows: a walk of the
+// pathOf chooses the first access path that one of the filters allows: a walk of the
 // rows with one value, instead of one that skips most rows.
 func (r *rows) pathOf(filters []Filter) (column string, value any) {
-	for _, f := range filters {
-		if f.Op == "in" && len(f.Values) == 1 && f.Values[0] != nil && slices.ContainsFunc(r.paths, func(p path) bool { return p.column == f.Column }) {
-			if _, ok := jsonToken(f.Values[0]); ok {
-				return f.Column, f.Values[0]
+	for i := range r.paths {
+		for _, f := range filters {
+			if f.Column == r.paths[i].column && f.Op == "in" && len(f.Values) == 1 && f.Values[0] != nil {
+				if _, ok := jsonToken(f.Values[0]); ok {
+					return f.Column, f.Values[0]
+				}
 			}
 		}
 	}
 	return "", nil
+}
+
+// findStored collects the rows whose create the snapshot may hold with the path's value
+// while a pending update has given them another one: few, for an applied create leaves
+// the view as soon as it has replicated. False when there are too many to sort for one
+// page, as with thousands of dead letters.
+func (n *narrowing) findStored() bool {
+	p := &n.rows.paths[n.path]
+	p.changed.Scan(func(r *row) bool {
+		if r.createSeq > n.lastSeq || len(n.stored) > n.bounds.replaced {
+			return false
+		}
+		if !bytes.Equal(r.values[n.path], n.token) {
+			n.stored = append(n.stored, r)
+		}
+		return true
+	})
+	if len(n.stored) > n.bounds.replaced {
+		n.stored = nil
+		return false
+	}
+	slices.SortFunc(n.stored, compareNewest)
+	return true
+}
+
+func compareNewest(a, b *row) int {
+	switch {
+	case newestFirst(a, b):
+		return -1
+	case newestFirst(b, a):
+		return 1
+	}
+	return 0
 }
 
 func parentFilter(p Page) Filter {
@@ -252,24 +287,32 @@ func (n *narrowing) walk(f func(*row) bool) {
 	defer a.Release()
 	defer b.Release()
 	moreA, moreB := a.Seek(from), b.Seek(from)
+	first, _ := slices.BinarySearchFunc(n.stored, from, compareNewest)
+	stored := n.stored[first:]
 	for {
 		moreA = moreA && bytes.Equal(a.Item().values[n.path], n.token)
-		var it *btree.IterG[*row]
+		var next *row
+		if moreA {
+			next = a.Item()
+		}
+		isB := moreB && (next == nil || newestFirst(b.Item(), next))
+		if isB {
+			next = b.Item()
+		}
+		isStored := len(stored) > 0 && (next == nil || newestFirst(stored[0], next))
+		if isStored {
+			next = stored[0]
+		}
+		if next == nil || !visit(next) {
+			return
+		}
 		switch {
-		case moreA && (!moreB || newestFirst(a.Item(), b.Item())):
-			it = &a
-		case moreB:
-			it = &b
-		default:
-			return
-		}
-		if !visit(it.Item()) {
-			return
-		}
-		if it == &a {
-			moreA = a.Next()
-		} else {
+		case isStored:
+			stored = stored[1:]
+		case isB:
 			moreB = b.Next()
+		default:
+			moreA = a.Next()
 		}
 	}
 }

@@ -160,6 +160,15 @@ func (s *Store) Credential(ctx context.Context, hash string) (json.RawMessage, e
 	return json.RawMessage(document), nil
 }
 
+// CredentialKeys are the hashes for which something was kept, also what has outlived its time.
+func (s *Store) CredentialKeys(ctx context.Context) ([]string, error) {
+	keys, err := s.client.HKeys(ctx, s.prefix+"credentials").Result()
+	if err != nil {
+		return nil, s.unavailable("listing the kept credentials", err)
+	}
+	return keys, nil
+}
+
 // KeepCredential keeps a verified credential for ttl.
 func (s *Store) KeepCredential(ctx context.Context, hash string, document json.RawMessage, ttl time.Duration) error {
 	value := strconv.FormatInt(s.now().Add(ttl).Unix(), 10) + ":" + string(document)

@@ -42,7 +42,7 @@ type truth struct {
 }
 
 var nightTables = []Table{
-	{Name: "executed_obs_unit", Time: "start_time", Paths: []string{"obs_unit_id"}, Fixed: []string{"obs_unit_id"}},
+	{Name: "executed_obs_unit", Time: "start_time", Paths: []string{"obs_unit_id", "status"}, Fixed: []string{"obs_unit_id"}},
 	{Name: "raw_data_file", Time: "created_at", Paths: []string{"executed_obs_unit_id", "raw_data_package_id"}, Fixed: []string{"executed_obs_unit_id"}},
 }
 

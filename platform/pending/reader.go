@@ -52,10 +52,11 @@ type Reader struct {
 	site     string
 	siteText []byte
 	limits   Limits
-	// Unix nanoseconds until which the replica is not asked: by anyone, and by the
+	// Nanoseconds since made until which the replica is not asked: by anyone, and by the
 	// accepting path. That one gives up much sooner; a moment too slow for it must
-	// not turn reads away.
+	// not turn reads away. No clock that is set moves them.
 	down, slow atomic.Int64
+	made       time.Time
 	// answered counts the checks that the replica has answered.
 	answered atomic.Int64
 }
@@ -89,7 +90,7 @@ func NewReader(pool *pgxpool.Pool, store *Store, site string, l Limits) *Reader 
 	def(&l.Check, time.Second)
 	def(&l.Remember, time.Second)
 	def(&l.Behind, 2*time.Second)
-	return &Reader{pool: pool, checks: pool, store: store, site: site, siteText: []byte(site), limits: l}
+	return &Reader{pool: pool, checks: pool, store: store, site: site, siteText: []byte(site), limits: l, made: time.Now()}
 }
 
 // CheckOn gives the accepting path connections of its own, so that large reads
@@ -202,7 +203,7 @@ func (r *Reader) catchUp(ctx context.Context) (view View, without bool, err erro
 // returned whatever fn makes of it.
 func (r *Reader) Check(ctx context.Context, view View, question *Question, fn func(ctx context.Context, s *Snapshot) error) error {
 	now := time.Now()
-	if at := now.UnixNano(); at < r.down.Load() || at < r.slow.Load() {
+	if at := int64(time.Since(r.made)); at < r.down.Load() || at < r.slow.Load() {
 		return problem.ReplicaUnreachable.New("the site's replica could not be reached a moment ago")
 	}
 	conn, err := r.queue(ctx, now.Add(r.limits.Check))
@@ -229,7 +230,7 @@ func (r *Reader) queue(ctx context.Context, until time.Time) (*pgxpool.Conn, err
 // CheckPrimary is Check at main, where nothing is pending and nothing is written
 // without the database that is asked: it is asked for as long as ctx allows.
 func (r *Reader) CheckPrimary(ctx context.Context, question *Question, fn func(ctx context.Context, s *Snapshot) error) error {
-	if time.Now().UnixNano() < r.down.Load() {
+	if int64(time.Since(r.made)) < r.down.Load() {
 		return problem.ReplicaUnreachable.New("the primary could not be reached a moment ago")
 	}
 	conn, err := r.acquire(ctx, r.checks, r.limits.Read)
@@ -304,7 +305,7 @@ func behind(view View) *lacking {
 // snapshot runs fn on one snapshot, unless that lacks something that must be in the
 // answer.
 func (r *Reader) snapshot(ctx context.Context, view View, without bool, fn func(ctx context.Context, s *Snapshot) error) (*lacking, error) {
-	if time.Now().UnixNano() < r.down.Load() {
+	if int64(time.Since(r.made)) < r.down.Load() {
 		return nil, problem.ReplicaUnreachable.New("the site's replica could not be reached a moment ago")
 	}
 	conn, s, lacks, err := r.open(ctx)
@@ -396,7 +397,7 @@ func (r *Reader) failed(ctx context.Context, doing string, err error, accepting 
 	if !lost(err) {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
-	until := time.Now().Add(r.limits.Remember).UnixNano()
+	until := int64(time.Since(r.made) + r.limits.Remember)
 	r.slow.Store(until)
 	if !accepting {
 		r.down.Store(until)

@@ -28,12 +28,15 @@ type rows struct {
 
 // path is one access path: the placed rows by the path's value, and apart the
 // loose ones, whose stored row may have any value: it is unknown here, or a
-// pending update may have changed it.
+// pending update may have changed it. Rows that are created here under an id of ours
+// and changed afterwards have a stored row only once their create is there: they are
+// among byValue, and among changed by the seq of their create.
 type path struct {
 	column  string
 	fixed   bool
 	byValue cow[*row]
 	loose   cow[*row]
+	changed cow[*row]
 }
 
 // image is what one transaction does to one row.
@@ -59,12 +62,20 @@ type row struct {
 	images    []image
 	values    [][]byte // per path, the JSON of the column; nil when unknown
 	loose     uint64   // a bit per path: the stored row may have another value
+	changed   uint64   // a bit per path: it may have one once the create is stored
 
 	shown, created, clientID, deleted, moved bool
 }
 
 // unplaced is the sort key of a row that nobody knows.
 const unplaced = math.MinInt64
+
+func byCreate(a, b *row) bool {
+	if a.createSeq != b.createSeq {
+		return a.createSeq < b.createSeq
+	}
+	return compareID(a.id, b.id) < 0
+}
 
 // newest first: time, then id, both falling.
 func newestFirst(a, b *row) bool {
@@ -78,7 +89,7 @@ func newRows(def Table) *rows {
 	r := &rows{def: def, byTime: tree(newestFirst), nowhere: tree(newestFirst), moved: tree(newestFirst)}
 	r.byID = tree(func(a, b *row) bool { return compareID(a.id, b.id) < 0 })
 	for i, c := range def.Paths {
-		r.paths = append(r.paths, path{column: c, fixed: slices.Contains(def.Fixed, c), loose: tree(newestFirst), byValue: tree(func(a, b *row) bool {
+		r.paths = append(r.paths, path{column: c, fixed: slices.Contains(def.Fixed, c), loose: tree(newestFirst), changed: tree(byCreate), byValue: tree(func(a, b *row) bool {
 			if c := bytes.Compare(a.values[i], b.values[i]); c != 0 {
 				return c < 0
 			}
@@ -91,7 +102,8 @@ func newRows(def Table) *rows {
 func (r *rows) copy() *rows {
 	c := &rows{def: r.def, byID: r.byID.take(), byTime: r.byTime.take(), nowhere: r.nowhere.take(), moved: r.moved.take(), paths: slices.Clone(r.paths)}
 	for i := range c.paths {
-		c.paths[i].byValue, c.paths[i].loose = r.paths[i].byValue.take(), r.paths[i].loose.take()
+		p, from := &c.paths[i], &r.paths[i]
+		p.byValue, p.loose, p.changed = from.byValue.take(), from.loose.take(), from.changed.take()
 	}
 	return c
 }
@@ -176,7 +188,11 @@ func (r *rows) fold(id uuid.UUID, images []image) *row {
 		for i := range r.paths {
 			p := &r.paths[i]
 			n.values[i] = n.lookup(p.column)
-			if n.values[i] == nil || !p.fixed && n.changes(p.column) {
+			switch {
+			case n.values[i] != nil && (p.fixed || !n.changes(p.column)):
+			case n.values[i] != nil && n.created && !n.clientID:
+				n.changed |= 1 << i
+			default:
 				n.loose |= 1 << i
 			}
 		}
@@ -296,6 +312,7 @@ func (r *rows) replace(old, n *row) {
 		oldLoose, newLoose := old.placed() && old.loose>>i&1 == 1, n.placed() && n.loose>>i&1 == 1
 		swap(&p.loose, old, n, oldLoose, newLoose)
 		swap(&p.byValue, old, n, old.placed() && !oldLoose, n.placed() && !newLoose)
+		swap(&p.changed, old, n, old.placed() && old.changed>>i&1 == 1, n.placed() && n.changed>>i&1 == 1)
 	}
 }
 

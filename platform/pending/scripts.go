@@ -58,6 +58,7 @@ var scriptNames = sync.OnceValue(func() map[string]string {
 		name := strings.TrimSuffix(f.Name(), ".lua")
 		names[script(name).Hash()] = name
 	}
+	names[discard.Hash()] = "discard" // its file alone is no script
 	return names
 })
 

@@ -331,3 +331,76 @@ func TestIDTakenLeavesTheView(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// Of one commit, what was accepted first goes first: the order of Redis, in which 10
+// comes before 9, would leave rows pending that later ones, forgotten, have overwritten.
+func TestExpireGoesBySeqWithinACommit(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, newRedis(t), func(o *Options) { o.Retention = time.Hour })
+	var seqs []int64
+	for seq := range int64(12) {
+		accept(t, s, execution(newID()))
+		seqs = append(seqs, seq+1)
+	}
+	se := session(t, s)
+	settle(t, se, 10, seqs...)
+	if _, err := s.MarkReplicated(t.Context(), se.Load, 10); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.Expire(t.Context(), time.Now().Add(2*time.Hour)); err != nil || n != 11 {
+		t.Errorf("%d have expired, %v; want all but the newest", n, err)
+	}
+}
+
+// A correction goes with the place of the mistake, before what was accepted after that.
+func TestExpireTakesACorrectionBeforeWhatItPrecedes(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, newRedis(t), func(o *Options) { o.Retention = time.Hour })
+	root := newID()
+	accept(t, s, execution(root))
+	accept(t, s, update("execution", root, `{"comment":"after the mistake"}`))
+	correction := request(catchUp(t, s), "", update("execution", root, `{"comment":"corrected"}`))
+	correction.Transaction.Place = 1
+	if _, err := s.Accept(t.Context(), correction); err != nil {
+		t.Fatal(err)
+	}
+	accept(t, s, execution(newID())) // the newest stays
+	se := session(t, s)
+	settle(t, se, 10, 1, 2, 3, 4)
+	if _, err := s.MarkReplicated(t.Context(), se.Load, 10); err != nil {
+		t.Fatal(err)
+	}
+	oldest, err := s.expired(t.Context(), time.Now().Add(time.Hour).UnixMilli())
+	must(t, err)
+	var seqs []int64
+	for _, e := range oldest {
+		seqs = append(seqs, e.seq)
+	}
+	if want := []int64{1, 3, 2, 4}; !slices.Equal(seqs, want) {
+		t.Errorf("they go in the order %v, want %v", seqs, want)
+	}
+}
+
+// More than one slice: every commit goes, none of them in part.
+func TestExpireGoesOnBehindAFullSlice(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, newRedis(t), func(o *Options) { o.Retention = time.Hour })
+	se := session(t, s)
+	const commits, each = 6, 45
+	for c := range int64(commits) {
+		var seqs []int64
+		for i := range int64(each) {
+			accept(t, s, execution(newID()))
+			seqs = append(seqs, c*each+i+1)
+		}
+		settle(t, se, 10+c, seqs...)
+	}
+	if _, err := s.MarkReplicated(t.Context(), se.Load, 10+commits); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int{4 * each, 2*each - 1, 0} {
+		if n, err := s.Expire(t.Context(), time.Now().Add(2*time.Hour)); err != nil || n != want {
+			t.Errorf("%d have expired, %v; want %d", n, err, want)
+		}
+	}
+}

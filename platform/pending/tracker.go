@@ -1,9 +1,12 @@
 package pending
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -64,58 +67,26 @@ func (s *Store) tracked(doing string, err error) error {
 	return s.unavailable(doing, err)
 }
 
-// Expire forgets transactions that replicated longer than Options.Retention ago,
-// in order of position, and returns how many. Call it now and then; each call
-// does a bounded amount of work, so call it again while it returns some.
-func (s *Store) Expire(ctx context.Context, now time.Time) (int, error) {
+// Expire forgets transactions that had replicated for Options.Retention when the
+// primary was last heard of, in the order in which they were applied, and returns how
+// many. A primary that is out of reach may have lost them, and they are needed once
+// more when it answers. Call it now and then; each call does a bounded amount of work,
+// so call it again while it returns some.
+func (s *Store) Expire(ctx context.Context, heard time.Time) (int, error) {
 	load := s.Current().Load
 	if load == "" {
 		return 0, nil
 	}
-	until := now.Add(-s.opts.Retention).UnixMilli()
-	oldest, err := s.client.ZRange(ctx, s.prefix+"applied", 0, expireSlice-1).Result()
-	if err != nil {
-		return 0, s.unavailable("looking for expired transactions", err)
-	}
-	if len(oldest) == 0 {
-		return 0, nil
-	}
-	entries := make([]*redis.XMessageSliceCmd, len(oldest))
-	times := make([]*redis.FloatCmd, len(oldest))
-	if _, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, seq := range oldest {
-			times[i] = p.ZScore(ctx, s.prefix+"replicated", seq)
-		}
-		return nil
-	}); err != nil && !errors.Is(err, redis.Nil) {
-		return 0, s.unavailable("looking for expired transactions", err)
-	}
-	for i, at := range times {
-		if at.Err() != nil || int64(at.Val()) > until {
-			oldest = oldest[:i]
-			break
-		}
-	}
-	if len(oldest) == 0 {
-		return 0, nil
-	}
-	if _, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, seq := range oldest {
-			entries[i] = p.XRange(ctx, s.prefix+"transactions", seq+"-0", seq+"-0")
-		}
-		return nil
-	}); err != nil {
-		return 0, s.unavailable("looking for expired transactions", err)
+	until := heard.Add(-s.opts.Retention).UnixMilli()
+	oldest, err := s.expired(ctx, until)
+	if err != nil || len(oldest) == 0 {
+		return 0, err
 	}
 	args := []any{load, until}
-	for i, seq := range oldest {
-		field, keys, err := s.kept(entries[i].Val())
-		if err != nil {
-			return 0, err
-		}
-		args = append(args, seq, field, len(keys))
-		for _, k := range keys {
-			args = append(args, k)
+	for _, e := range oldest {
+		args = append(args, e.seq, e.field, len(e.guards))
+		for _, guard := range e.guards {
+			args = append(args, guard)
 		}
 	}
 	n, err := scripts.expire.Run(ctx, s.client, []string{s.prefix}, args...).Int()
@@ -125,26 +96,97 @@ func (s *Store) Expire(ctx context.Context, now time.Time) (int, error) {
 	return n, nil
 }
 
-// kept says what goes with a stream entry: its idempotency field and the guards
-// it set.
-func (s *Store) kept(messages []redis.XMessage) (field string, keys []string, err error) {
+// expiring is a transaction that may be forgotten, with what goes with its entry: its
+// idempotency field and the guards it set.
+type expiring struct {
+	position   float64
+	place, seq int64
+	field      string
+	guards     []string
+}
+
+// expired are the oldest transactions that had replicated by then, in the order in which
+// they were applied: by position, and within a commit by place and seq. They are whole
+// commits but for the newest entry, which stays.
+func (s *Store) expired(ctx context.Context, until int64) ([]expiring, error) {
+	applied, err := s.client.ZRangeWithScores(ctx, s.prefix+"applied", 0, expireSlice-1).Result()
+	if err != nil {
+		return nil, s.unavailable("looking for expired transactions", err)
+	}
+	out := make([]expiring, len(applied))
+	for i, z := range applied {
+		out[i].position = z.Score
+		if out[i].seq, err = strconv.ParseInt(fmt.Sprint(z.Member), 10, 64); err != nil {
+			return nil, fmt.Errorf("reading the seq of an applied transaction: %w", err)
+		}
+	}
+	times := make([]*redis.FloatCmd, len(out))
+	if _, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, e := range out {
+			times[i] = p.ZScore(ctx, s.prefix+"replicated", strconv.FormatInt(e.seq, 10))
+		}
+		return nil
+	}); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, s.unavailable("looking for expired transactions", err)
+	}
+	// The last commit of a full slice may go on behind it and is left for later; it never
+	// fills one, since it holds at most 50 transactions and the targets of as many discards.
+	end := math.Inf(1)
+	if len(out) == expireSlice {
+		end = out[expireSlice-1].position
+	}
+	for i, at := range times {
+		if at.Err() != nil || int64(at.Val()) > until {
+			end = min(end, out[i].position)
+		}
+	}
+	out = slices.DeleteFunc(out, func(e expiring) bool { return e.position >= end })
+	entries := make([]*redis.XMessageSliceCmd, len(out))
+	if _, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, e := range out {
+			id := strconv.FormatInt(e.seq, 10) + "-0"
+			entries[i] = p.XRange(ctx, s.prefix+"transactions", id, id)
+		}
+		return nil
+	}); err != nil {
+		return nil, s.unavailable("looking for expired transactions", err)
+	}
+	for i := range out {
+		if err := s.readExpiring(&out[i], entries[i].Val()); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(out, func(a, b expiring) int {
+		return cmp.Or(cmp.Compare(a.position, b.position), cmp.Compare(a.place, b.place), cmp.Compare(a.seq, b.seq))
+	})
+	return out, nil
+}
+
+// readExpiring reads what a stream entry tells of a transaction. One that is gone already
+// leaves the rest, which still has to go.
+func (s *Store) readExpiring(out *expiring, messages []redis.XMessage) error {
+	out.place = out.seq
 	if len(messages) == 0 {
-		return "", nil, nil // its entry is gone; the rest still has to go
+		return nil
 	}
 	e, err := entryOf(messageOf(messages[0]))
 	if err != nil {
-		return "", nil, err
+		return err
 	}
 	t, err := decode(e.seq, e.head, e.body)
 	if err != nil {
-		return "", nil, err
+		return err
 	}
 	changes, err := s.ChangesOf(t)
 	if err != nil && !errors.Is(err, ErrUnknownKind) {
-		return "", nil, err
+		return err
 	}
-	keys, _ = guards(t, changes)
-	return idempotencyField(t.Actor, t.IdempotencyKey, t.ID), keys, nil
+	if t.Place != 0 {
+		out.place = t.Place
+	}
+	out.field = idempotencyField(t.Actor, t.IdempotencyKey, t.ID)
+	out.guards, _ = guards(t, changes) // the others it only looked at
+	return nil
 }
 
 // entry is one stored transaction as Redis gives it.

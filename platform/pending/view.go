@@ -123,6 +123,21 @@ func (v View) Dead() []*Tx {
 	return v.sets.dead.Items()
 }
 
+// UnknownDead returns the dead letter that comes first of those that this build cannot
+// read, nil for none. It may hold back anything that comes after it.
+func (v View) UnknownDead() (first *Tx) {
+	if v.sets == nil {
+		return nil
+	}
+	v.sets.dead.Scan(func(t *Tx) bool {
+		if t.Unknown != nil && (first == nil || byPlace(t, first)) {
+			first = t
+		}
+		return true
+	})
+	return first
+}
+
 // Applied returns what is applied with a position up to batch, in order of
 // position: all of it has replicated when the replica shows batch.
 func (v View) Applied(batch int64) []*Tx {

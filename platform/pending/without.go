@@ -41,7 +41,8 @@ func (v View) Without(txs ...*Tx) View {
 func (r *rows) own() *rows {
 	c := &rows{def: r.def, byID: r.byID.own(), byTime: r.byTime.own(), nowhere: r.nowhere.own(), moved: r.moved.own(), paths: slices.Clone(r.paths)}
 	for i := range c.paths {
-		c.paths[i].byValue, c.paths[i].loose = r.paths[i].byValue.own(), r.paths[i].loose.own()
+		p, from := &c.paths[i], &r.paths[i]
+		p.byValue, p.loose, p.changed = from.byValue.own(), from.loose.own(), from.changed.own()
 	}
 	return c
 }

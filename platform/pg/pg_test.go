@@ -275,6 +275,8 @@ func TestCheck(t *testing.T) {
 		"a replica for the primary":    {url: pair.ReaderURL, want: pg.Expectation{Primary: true, SchemaVersion: version}, failing: []string{"role", "durability"}, fatal: true},
 		"the primary for a replica":    {url: pair.MainRoleURL, want: pg.Expectation{SchemaVersion: version}, failing: []string{"replication", "role"}, fatal: true},
 		"old schema at the primary":    {url: pair.MainRoleURL, want: pg.Expectation{Primary: true, SchemaVersion: version + 1}, failing: []string{"schema"}, fatal: true},
+		"newer schema at the primary":  {url: pair.MainRoleURL, want: pg.Expectation{Primary: true, SchemaVersion: version - 1}},
+		"newer schema at the replica":  {url: pair.ReaderURL, want: pg.Expectation{SchemaVersion: version - 1}},
 		"old schema at the replica":    {url: pair.ReaderURL, want: pg.Expectation{SchemaVersion: version + 1}, failing: []string{"schema"}},
 		"a role without rights":        {url: pair.ReaderURL, want: pg.Expectation{SchemaVersion: version, Privileges: needs}, failing: []string{"privileges"}, fatal: true},
 		"asynchronous commit":          {url: pair.MainRoleURL, params: map[string]string{"synchronous_commit": "off"}, want: pg.Expectation{Primary: true, SchemaVersion: version}, failing: []string{"synchronous_commit"}, fatal: true},

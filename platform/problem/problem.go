@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -151,9 +152,22 @@ func text(format string, args []any) string {
 	return clean(fmt.Sprintf(format, args...))
 }
 
+// credentials are API tokens and JWTs, by their form: whoever puts one where none belongs is not answered with it, for
+// answers are kept in more places than credentials are.
+var credentials = regexp.MustCompile(`ops_api_token_[0-9A-Za-z]+|eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]{8,}(\.[0-9A-Za-z_-]*)?`)
+
+// Mask returns s with … in the place of each credential in it.
+func Mask(s string) string {
+	if !strings.Contains(s, "ops_api_token_") && !strings.Contains(s, "eyJ") {
+		return s
+	}
+	return credentials.ReplaceAllString(s, "…")
+}
+
 // clean makes text fit for JSON and for jsonb: dead letters are stored at main,
 // which refuses NUL, and must never fail over their own error.
 func clean(s string) string {
+	s = Mask(s)
 	if strings.IndexByte(s, 0) < 0 && utf8.ValidString(s) {
 		return s
 	}
@@ -187,7 +201,7 @@ func shown(location string, value any) any {
 			return cut(s)
 		}
 	}
-	if hidesSecret(encoded) {
+	if hidesSecret(encoded) || credentials.Match(encoded) {
 		return nil
 	}
 	// A number beyond float64 would break the client's reading of the whole answer.
@@ -213,10 +227,13 @@ func cut(s string) string {
 	return s
 }
 
-var secretWords = []string{"password", "secret", "token", "authorization", "cookie", "code_verifier", "private_key", "credential"}
+var secretWords = []string{"password", "secret", "token", "authorization", "cookie", "device_code", "code_verifier", "private_key", "credential"}
 
 func secret(location string) bool {
 	lower := strings.ToLower(location)
+	if lower == "body.code" || lower == "query.code" { // of a login
+		return true
+	}
 	for _, word := range secretWords {
 		if strings.Contains(lower, word) {
 			return true

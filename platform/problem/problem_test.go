@@ -67,7 +67,7 @@ func TestManyFieldErrorsAreCountedAndCut(t *testing.T) {
 }
 
 func TestSecretsAreNotShown(t *testing.T) {
-	for _, location := range []string{"body.password", "header.Authorization", "body.client_secret", "query.token"} {
+	for _, location := range []string{"body.password", "header.Authorization", "body.client_secret", "query.token", "body.code", "query.code", "body.device_code"} {
 		p := Invalid.Field(location, "hunter2", "wrong")
 		if p.Errors[0].Value != nil {
 			t.Errorf("%s shows its value %v", location, p.Errors[0].Value)
@@ -76,6 +76,18 @@ func TestSecretsAreNotShown(t *testing.T) {
 	whole := Invalid.Field("body", map[string]any{"name": "x", "password": "hunter2"}, "wrong")
 	if whole.Errors[0].Value != nil {
 		t.Errorf("a whole body shows its secret: %v", whole.Errors[0].Value)
+	}
+	for _, credential := range []string{"ops_api_token_3vQB7B6MrGQZaxCuFg4oh", "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ2ZXJhIn0.c2lnbmF0dXJl"} {
+		for _, value := range []any{credential, []string{credential}, map[string]string{"name": credential}} {
+			p := Invalid.Field("body.name", value, "%s is wrong", credential)
+			text, err := json.Marshal(p)
+			if err != nil || strings.Contains(string(text), credential[4:]) {
+				t.Errorf("a problem shows a credential: %s %v", text, err)
+			}
+		}
+		if got := Mask("/users/" + credential + "/roles"); got != "/users/…/roles" {
+			t.Errorf("a path shows a credential: %s", got)
+		}
 	}
 }
 

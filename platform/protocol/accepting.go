@@ -8,7 +8,7 @@ func (m *Model) send(s *State, a Action) bool {
 	x := a.X
 	r, n := m.request(x), x/m.attempts
 	clients := &s.Clients
-	if clients.Sent[n] != x%m.attempts || clients.Answers[n] != 0 || clients.Refused[n] != 0 {
+	if r.Corrects != 0 || clients.Sent[n] != x%m.attempts || clients.Answers[n] != 0 || clients.Refused[n] != 0 {
 		return false
 	}
 	for _, earlier := range r.After {
@@ -67,24 +67,33 @@ func (m *Model) validate(s *State, a Action) bool {
 		return true
 	}
 	answer, _ := m.merge(s, c.View.Pending, contents.Rows, at.LastSeq)
-	r := m.request(a.X)
-	good := true
-	for _, parent := range r.References {
-		good = good && answer[parent].Exists
-	}
-	for _, step := range r.Steps {
-		if step.Kind != Create || step.ClientID {
-			good = good && m.fits(step, answer[step.Row])
-		}
-		change(step, &answer[step.Row], by(a.X))
-	}
 	switch {
-	case good:
+	case m.fitsAll(a.X, answer):
 		c.Stage = valid
 	case !c.Fresh && !m.faults.RefusesOnAnOldView:
 		*c = Call{Stage: sent, Fresh: true}
 	default:
 		*c = Call{Stage: refused}
+	}
+	return true
+}
+
+// fitsAll says whether a transaction can be done to what is shown. That the id of a
+// create is taken is found out only where it was known before: the client made it, or
+// the create is corrected.
+func (m *Model) fitsAll(x Tx, rows [maxRows]Row) bool {
+	r := m.request(x)
+	_, correction := m.corrected(x)
+	for _, parent := range r.References {
+		if !rows[parent].Exists {
+			return false
+		}
+	}
+	for _, step := range r.Steps {
+		if (step.Kind != Create || step.ClientID || correction) && !m.fits(step, rows[step.Row]) {
+			return false
+		}
+		change(step, &rows[step.Row], by(x))
 	}
 	return true
 }
@@ -111,9 +120,7 @@ func (m *Model) accept(s *State, a Action) bool {
 			m.breaks("%s is accepted, and so was %s", m.name(x), m.name(y))
 		}
 	}
-	r.Seq++
-	s.Seqs[x] = r.Seq
-	r.Transactions |= one(x)
+	m.store(s, x)
 	if blocker, born := m.bornBlocked(s, x, c.View.LastSeq); born {
 		r.Dead |= one(x)
 		r.BlockedBy[x] = by(blocker)
@@ -126,8 +133,6 @@ func (m *Model) accept(s *State, a Action) bool {
 			r.Guards[step.Row] = r.Seq
 		}
 	}
-	s.Watch.N++
-	s.Watch.Accepted[x] = s.Watch.N
 	if v := &s.Views[process(x)]; m.scenario.Lag && v.Load == r.Load && v.LastSeq < r.Seq {
 		v.Pending |= one(x) // a process shows at once what it has accepted itself
 		if v.LastSeq+1 == r.Seq {
@@ -136,6 +141,15 @@ func (m *Model) accept(s *State, a Action) bool {
 	}
 	*c = Call{Stage: accepted, Answer: by(x)}
 	return true
+}
+
+// store gives x the next seq and puts it into the stream.
+func (m *Model) store(s *State, x Tx) {
+	s.Redis.Seq++
+	s.Seqs[x] = s.Redis.Seq
+	s.Redis.Transactions |= one(x)
+	s.Watch.N++
+	s.Watch.Accepted[x] = s.Watch.N
 }
 
 // guarded: a row concerned was touched after the view.

@@ -33,6 +33,7 @@ const (
 	retryScript
 	retryIsDue
 	discardIsAccepted
+	correctionIsAccepted
 	bufferIsPaused
 	bufferIsResumed
 	causeIsRemoved
@@ -100,14 +101,15 @@ func init() {
 		connectionLostLate: {ofProcessor("its connection is gone, what it sent is still on its way"), (*Model).loseLate, overProcessors, false, LateMessage},
 		lateArrives:        {ordinal("the network delivers late message %d"), (*Model).deliverLate, overLate, false, LateMessage},
 
-		retryScript:       {words("retry script: %s, by an operator"), (*Model).retry, overCalls, true, OperatorRetry},
-		retryIsDue:        {words("retry script: %s, its next try is due"), (*Model).retryDue, overCalls, true, none},
-		discardIsAccepted: {words("an operator discards %s: accept script of the discard"), (*Model).discard, overCalls, true, OperatorDiscard},
-		bufferIsPaused:    {plain("an operator pauses the buffer"), (*Model).pause, nothing, true, OperatorPause},
-		bufferIsResumed:   {plain("an operator resumes the buffer"), (*Model).resume, nothing, true, OperatorPause},
-		causeIsRemoved:    {plain("main removes the cause of the failures"), (*Model).mend, nothing, false, CauseRemoved},
-		fileIsExported:    {plain("a sneakernet file is exported"), (*Model).export, nothing, true, Imports},
-		fileIsImported:    {plain("the sneakernet file is imported at main"), (*Model).importFile, nothing, false, Imports},
+		retryScript:          {words("retry script: %s, by an operator"), (*Model).retry, overCalls, true, OperatorRetry},
+		retryIsDue:           {words("retry script: %s, its next try is due"), (*Model).retryDue, overCalls, true, none},
+		discardIsAccepted:    {words("an operator discards %s: accept script of the discard"), (*Model).discard, overCalls, true, OperatorDiscard},
+		correctionIsAccepted: {words("an operator corrects %s: accept script of the correction"), (*Model).replace, overCalls, true, OperatorReplace},
+		bufferIsPaused:       {plain("an operator pauses the buffer"), (*Model).pause, nothing, true, OperatorPause},
+		bufferIsResumed:      {plain("an operator resumes the buffer"), (*Model).resume, nothing, true, OperatorPause},
+		causeIsRemoved:       {plain("main removes the cause of the failures"), (*Model).mend, nothing, false, CauseRemoved},
+		fileIsExported:       {plain("a sneakernet file is exported"), (*Model).export, nothing, true, Imports},
+		fileIsImported:       {plain("the sneakernet file is imported at main"), (*Model).importFile, nothing, false, Imports},
 
 		replicaReplays:   {numbered("the replica has replayed %d commits"), (*Model).replay, overCommits, false, none},
 		replicaCrashes:   {numbered("the replica crashes, and is open again at %d commits"), (*Model).replicaCrash, overCommits, false, ReplicaCrash},

@@ -8,7 +8,8 @@
 // They are those of the code. A request becomes, per attempt, a transaction; it is
 // accepted into Redis (transactions, list, dead letters, positions, swept, epoch,
 // batch, load), chosen for a flush, sent as groups of which each is one commit with
-// a number, settled, marked as replicated, and expires. A View is what one process
+// a number, settled, marked as replicated, and expires. A correction is a transaction
+// that is ordered by the place of the dead letter that it is put in. A View is what one process
 // knows, a Contents what the commits of a log have made of the database.
 //
 // # State and actions
@@ -23,7 +24,7 @@
 //	accepting.go   txn.Buffered, scripts/accept.lua
 //	draining.go    modules/buffer, scripts/begin_epoch, connected, block, raise_batch, settle, fail
 //	primary.go     txn.Link: claim, head, guard, ledger, COMMIT
-//	operator.go    retry, discard, pause, sneakernet
+//	operator.go    retry, discard, correction, pause, sneakernet
 //	replica.go     replication, failover, lsn.Tracker, scripts/mark, unsweep, expire
 //	reading.go     pending.Reader, X-Min-LSN
 //	redis.go       a restarted, restored or emptied Redis, scripts/put_back
@@ -55,8 +56,7 @@
 // explains it (follow*.go), with what cannot be seen (messages, commits between two
 // scripts, replays, deaths of processes) wherever it is needed; none means that code
 // and model differ. Package tracetest records traces; the fault tests of
-// modules/buffer check them. Expiry, discards, sneakernet and X-Min-LSN are in the
-// model and not in traces. Order between Redis and the primary is known only by cause
+// modules/buffer check them. X-Min-LSN is in the model and not in traces. Order between Redis and the primary is known only by cause
 // and effect: a flush that is settled before its commit shows only when that commit
 // never comes.
 //
@@ -65,7 +65,7 @@
 // SQL, filters, narrowing and paging; capacity and memory; a Redis, replica or primary
 // that is down rather than gone back; errors that are nobody's fault (locks, a primary
 // that is not migrated) and what is held back for them; unknown kinds; leases; two
-// primaries at once; half an imported file. A claim and the question to the ledger are
+// primaries at once; half an imported file; a correction of a correction. A claim and the question to the ledger are
 // one message, and one moment. The clock is never behind the highest number that was
 // sent; entries expire in the order of their numbers, and no request lasts as long as
 // the retention.

@@ -148,9 +148,9 @@ func (m *Model) choose(s *State, processor, n, first uint8) bool {
 	var blocked, chosen, second Set
 	var blockedBy [maxTx]uint8
 	count := uint8(0)
-	s.bySeq(r.List, func(x Tx) {
+	m.inOrder(s, r.List, func(x Tx) {
 		for y := Tx(0); y < firstCancel; y++ {
-			if dead.has(y) && s.Seqs[y] < s.Seqs[x] && m.dependsOn(x, y) && !(m.faults.BlockingIsNotTransitive && (blocked.has(y) || r.BlockedBy[y] != 0)) {
+			if dead.has(y) && m.before(s, y, x) && m.dependsOn(x, y) && !(m.faults.BlockingIsNotTransitive && (blocked.has(y) || r.BlockedBy[y] != 0)) {
 				blocked |= one(x)
 				blockedBy[x] = by(y)
 				dead |= one(x)
@@ -193,7 +193,7 @@ func (m *Model) block(s *State, a Action) bool {
 	if !m.session(s, p) {
 		return true
 	}
-	s.bySeq(p.Blocked&r.List, func(x Tx) {
+	m.inOrder(s, p.Blocked&r.List, func(x Tx) {
 		if blocker := p.BlockedBy[x] - 1; (r.Dead &^ r.Discarded).has(blocker) || m.faults.BlocksWhateverItsBlockerIs {
 			r.List &^= one(x)
 			r.Dead |= one(x)
@@ -304,7 +304,7 @@ func (m *Model) hear(s *State, a Action) bool {
 			next.Lost = next.Lost || next.Settled[g] != done
 		}
 	}
-	next.Discards, next.Won, next.Failed = f.Discards&known, f.Won, f.Failed&known
+	next.Discards, next.Failed = f.Discards&known, f.Failed&known
 	if on {
 		next.Flush = *f
 		next.Flush.Heard = n
@@ -335,11 +335,20 @@ func (m *Model) settle(s *State, a Action) bool {
 		if m.faults.SettlesFromTheOldEnd {
 			done = m.oldest(s, done)
 		}
-		s.bySeq(done, func(x Tx) {
+		m.inOrder(s, done, func(x Tx) {
 			m.settleOne(r, x, number, p.Discards.has(x))
 			if x >= firstCancel {
-				target := s.Targets[x-firstCancel] - 1
-				m.settleOne(r, target, number, !p.Won.has(target))
+				back := Set(0)
+				if m.faults.LateDiscardsComeBack {
+					back = m.play(s, s.log()).Applied
+				}
+				m.inOrder(s, m.decidedBy(s, x), func(target Tx) { m.settleOne(r, target, number, !back.has(target)) })
+			}
+			if target, ok := m.corrected(x); ok {
+				m.settleOne(r, target, number, true)
+				if !m.faults.CorrectionsReleaseNothing {
+					m.enlist(r, m.held(r, one(target)))
+				}
 			}
 		})
 	}
@@ -384,7 +393,7 @@ func (m *Model) oldest(s *State, set Set) (out Set) {
 			n++
 		}
 	}
-	s.bySeq(s.Redis.List, func(x Tx) {
+	m.inOrder(s, s.Redis.List, func(x Tx) {
 		if n > 0 {
 			out |= one(x)
 			n--
@@ -422,7 +431,7 @@ func (m *Model) fail(s *State, a Action) bool {
 	if !m.session(s, p) {
 		return true
 	}
-	s.bySeq(p.Failed, func(x Tx) {
+	m.inOrder(s, p.Failed, func(x Tx) {
 		if !r.List.has(x) && !(m.faults.FailsWhatHasLeftTheList && r.Transactions.has(x) && !r.Dead.has(x)) {
 			return
 		}

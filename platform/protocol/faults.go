@@ -51,13 +51,20 @@ type Faults struct {
 	ImportLeavesLastSeq        bool
 
 	// Following the replica.
-	AnyLaterNumberReplicates bool
-	MarkTrustsTheView        bool // the script does not compare positions again
-	ReplicaNeverGoesBack     bool // nobody notices one that does
-	SweptSinksBelowExpired   bool
-	SweptWhenApplied         bool // pending rows go when applied
-	NothingIsRetained        bool // entries go as soon as they are replicated
-	ExpiresInAnyOrder        bool
+	AnyLaterNumberReplicates  bool
+	MarkTrustsTheView         bool // the script does not compare positions again
+	ReplicaNeverGoesBack      bool // nobody notices one that does
+	SweptSinksBelowExpired    bool
+	SweptWhenApplied          bool // pending rows go when applied
+	NothingIsRetained         bool // entries go as soon as they are replicated
+	ExpiresInAnyOrder         bool
+	LateDiscardsComeBack      bool
+	ExportsWhatWaits          bool
+	CorrectionsComeLast       bool
+	CorrectsWhatWasApplied    bool
+	CorrectionsReleaseNothing bool
+	ExpiresAnyOfAGroup        bool
+	ExpiresWithoutMain        bool
 
 	// Reading.
 	ReadersIgnoreSwept         bool

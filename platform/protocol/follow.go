@@ -159,7 +159,7 @@ func (f *follower) add(at place) {
 }
 
 // same compares what the model needs of Redis. A site's first number is 1 in the
-// model, where 0 means none.
+// model, where 0 means none; a discarded dead letter is one no more at a real site.
 func same(model, seen *Redis) bool {
 	number := func(n uint8) uint8 {
 		if n == 1 {
@@ -167,7 +167,7 @@ func same(model, seen *Redis) bool {
 		}
 		return n
 	}
-	if model.Transactions != seen.Transactions || model.List != seen.List || model.Dead != seen.Dead || model.Replicated != seen.Replicated ||
+	if model.Transactions != seen.Transactions || model.List != seen.List || model.Dead&^model.Discarded != seen.Dead || model.Replicated != seen.Replicated ||
 		model.Discarded != seen.Discarded || model.Seq != seen.Seq || model.Epoch != seen.Epoch || model.Load != seen.Load ||
 		model.Paused != seen.Paused || number(model.Batch) != number(seen.Batch) || number(model.Swept) != number(seen.Swept) {
 		return false
@@ -208,10 +208,12 @@ var (
 		EventSettle:     (*follower).settle,
 		EventFail:       (*follower).fail,
 		EventRetry:      (*follower).retry,
+		EventDiscard:    (*follower).discard,
 		EventPause:      (*follower).pause,
 		EventMark:       (*follower).mark,
 		EventUnsweep:    (*follower).unsweep,
 		EventPutBack:    (*follower).putBack,
+		EventExpire:     (*follower).expire,
 	}
 	told = map[EventKind]handler{
 		EventAnswered:    (*follower).answered,
@@ -222,6 +224,7 @@ var (
 		EventRestored:    (*follower).restored,
 		EventEmptied:     (*follower).emptied,
 		EventCauseMended: (*follower).mended,
+		EventExported:    (*follower).exported,
 	}
 )
 

@@ -16,6 +16,12 @@ func (f *follower) commit(at place) (out []place) {
 		}
 		return out
 	}
+	if c.Import {
+		if f.imported(&at, c) {
+			out = append(out, at)
+		}
+		return out
+	}
 	fits := func(then place) {
 		if n := then.Primary.N; n == at.Primary.N+1 && then.Primary.Log[n-1] == c.Commit {
 			out = append(out, then)
@@ -51,10 +57,55 @@ func (f *follower) commit(at place) (out []place) {
 	return out
 }
 
+// imported: a group of the file is one commit, of everything from its beginning up to
+// the last one that the commit holds. What the ledger has by then changes nothing; what
+// fails, and what depends on that, is left out.
+func (f *follower) imported(at *place, seen *TraceCommit) bool {
+	if !at.File.Written || f.m.full(&at.State, 1) {
+		return false
+	}
+	contents, c, held := f.m.play(&at.State, at.log()), site(at.log()), Set(0)
+	missing, right := seen.Applied, true
+	f.m.inOrder(&at.State, at.File.Transactions, func(x Tx) {
+		if missing == 0 || !right {
+			return
+		}
+		for y := Tx(0); y < firstCancel; y++ {
+			if held.has(y) && f.m.dependsOn(x, y) {
+				held |= one(x)
+				return
+			}
+		}
+		c.LastSeq = max(c.LastSeq, at.Seqs[x])
+		switch f.m.applyOne(&at.State, x, &contents, &c) {
+		case failed:
+			held |= one(x)
+		case appliedNow:
+			right = missing.has(x)
+			missing &^= one(x)
+		}
+	})
+	// The group goes on to what it has found or could not apply.
+	if c.LastSeq < seen.LastSeq && seen.LastSeq <= f.m.newest(&at.State, at.File.Transactions) {
+		c.LastSeq = seen.LastSeq
+	}
+	if !right || missing != 0 || c != seen.Commit {
+		return false
+	}
+	at.State.commit(c)
+	return true
+}
+
+// newest is the highest seq of a set.
+func (m *Model) newest(s *State, set Set) (seq uint8) {
+	m.inOrder(s, set, func(x Tx) { seq = max(seq, s.Seqs[x]) })
+	return seq
+}
+
 // expected: one of the commits still to come is of this epoch.
 func (f *follower) expected(at *place, epoch uint8) bool {
 	for _, c := range f.trace.Commits[at.commits:] {
-		if c.Epoch == epoch && !c.Failover {
+		if c.Epoch == epoch && !c.Failover && !c.Import {
 			return true
 		}
 	}
@@ -126,6 +177,9 @@ func (f *follower) connected(at place, e *Event) {
 		f.claimed(at, i, func(at place) {
 			p := &at.Processors[i]
 			if p.ClaimBatch != max(e.Batch, f.trace.Begin.Batch) || p.ClaimSeq != e.LastSeq {
+				return
+			}
+			if contents := f.m.play(&at.State, at.log()); e.Set&^(contents.Applied|contents.Discarded) != 0 {
 				return
 			}
 			p.Found = e.Set
@@ -266,19 +320,36 @@ func (f *follower) settle(at place, e *Event) {
 // settled: exactly what is known is settled, each with the number of its group.
 func (f *follower) settled(at place, i int, e *Event) {
 	p := &at.Processors[i]
-	whole := Set(0)
+	whole, targets := Set(0), Set(0)
 	for g, set := range p.Settled {
+		decided := f.m.decided(&at.State, set)
 		for x := Tx(0); x < maxTx; x++ {
-			if set.has(x) && e.Numbers[x] != p.Numbers[g] {
+			if (set | decided).has(x) && e.Numbers[x] != p.Numbers[g] {
 				return
 			}
 		}
-		whole |= set
+		whole, targets = whole|set, targets|decided
 	}
-	if whole != e.Set || p.Discards&whole != e.Discarded || !f.m.settle(&at.State, Action{X: uint8(i)}) {
+	if whole|targets != e.Set || p.Discards&whole|targets != e.Discarded || !f.m.settle(&at.State, Action{X: uint8(i)}) {
 		return
 	}
 	f.keep(at, e)
+}
+
+// decided are the dead letters that transactions of a set are about; they are settled
+// with them.
+func (m *Model) decided(s *State, set Set) (targets Set) {
+	for x := Tx(0); x < maxTx; x++ {
+		if !set.has(x) {
+			continue
+		}
+		if x >= firstCancel {
+			targets |= m.decidedBy(s, x)
+		} else if target, ok := m.corrected(x); ok {
+			targets |= one(target)
+		}
+	}
+	return targets
 }
 
 func (f *follower) fail(at place, e *Event) {

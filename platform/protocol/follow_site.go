@@ -30,6 +30,22 @@ func (f *follower) retry(at place, e *Event) {
 	})
 }
 
+// discard is of a transaction that discards a dead letter, or takes its place.
+func (f *follower) discard(at place, e *Event) {
+	f.chosenBefore(at, func(at place) {
+		decide := f.m.discard
+		if e.Tx < firstCancel {
+			decide = f.m.replace
+			if target, ok := f.m.corrected(e.Tx); !ok || target != e.Target {
+				return
+			}
+		}
+		if decide(&at.State, Action{X: e.Target}) {
+			f.keep(at, e)
+		}
+	})
+}
+
 func (f *follower) pause(at place, e *Event) {
 	f.chosenBefore(at, func(at place) {
 		at.Redis.Paused = e.After.Paused
@@ -65,6 +81,25 @@ func (f *follower) unsweep(at place, e *Event) {
 	})
 }
 
+// expire is of what is gone afterwards, one after the other.
+func (f *follower) expire(at place, e *Event) {
+	if e.Load != at.Redis.Load {
+		return
+	}
+	for gone := at.Redis.Transactions &^ e.After.Transactions; gone != 0; {
+		before := gone
+		for x := Tx(0); x < maxTx; x++ {
+			if gone.has(x) && f.m.expire(&at.State, Action{X: x}) {
+				gone &^= one(x)
+			}
+		}
+		if gone == before {
+			return
+		}
+	}
+	f.keep(at, e)
+}
+
 func (f *follower) putBack(at place, e *Event) {
 	if f.m.putBack(&at.State, Action{}) {
 		f.keep(at, e)
@@ -98,6 +133,14 @@ func (f *follower) emptied(at place, _ *Event) {
 func (f *follower) mended(at place, _ *Event) {
 	at.Mended = true
 	f.add(at)
+}
+
+// exported: the file holds exactly what the model would put into it.
+func (f *follower) exported(at place, e *Event) {
+	at.File = File{}
+	if f.m.export(&at.State, Action{}) && at.File.Transactions == e.Set {
+		f.add(at)
+	}
 }
 
 // show calls then with places in which the replica shows a number of the site.

@@ -49,6 +49,11 @@ func (m *Model) acknowledged(s *State) (out Set) {
 			out |= one(answer - 1)
 		}
 	}
+	for x := Tx(0); x < firstCancel; x++ {
+		if _, ok := m.corrected(x); ok && s.Watch.Accepted[x] != 0 {
+			out |= one(x)
+		}
+	}
 	return out
 }
 
@@ -121,22 +126,30 @@ func (m *Model) checkMinLSN(s *State, answer [maxRows]Row, i uint8) {
 }
 
 // rank orders the writers of a column: what the primary has by where it is there,
-// the rest by acceptance.
+// the rest by acceptance. A correction of what the primary has will be refused, and
+// stands where that is.
 func (m *Model) rank(s *State, w writer) int {
 	if w == null || w == initial {
 		return -1
 	}
 	x, isTx := byTx(w)
+	these := Set(0)
+	if isTx {
+		these = one(x)
+		if target, ok := m.corrected(x); ok {
+			these |= one(target)
+		}
+	}
 	for i, c := range s.log() {
-		if isTx && c.Applied.has(x) {
-			return i<<8 + int(s.Seqs[x])
+		if c.Applied.any(these) {
+			return i<<8 + int(m.place(s, x))
 		}
 		if !isTx && c.Direct == w-direct+1 {
 			return i << 8
 		}
 	}
 	if isTx {
-		return logRoom<<8 + int(s.Seqs[x])
+		return logRoom<<8 + int(m.place(s, x))
 	}
 	return -1 // a direct write that a failover has lost
 }
@@ -182,6 +195,9 @@ func (m *Model) accepted(s *State, row int, kind StepKind) writer {
 	for x := Tx(0); x < firstCancel; x++ {
 		r := m.request(x)
 		if r == nil || s.Watch.Accepted[x] == 0 {
+			continue
+		}
+		if _, corrected := m.correction(s, x); corrected {
 			continue
 		}
 		for _, step := range r.Steps {

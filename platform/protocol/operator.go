@@ -68,12 +68,40 @@ func (m *Model) discard(s *State, a Action) bool {
 	if m.faults.DiscardIsOnlyInRedis {
 		return true
 	}
-	r.Seq++
-	s.Seqs[d], s.Targets[d-firstCancel] = r.Seq, by(a.X)
-	s.Watch.N++
-	s.Watch.Accepted[d] = s.Watch.N
-	r.Transactions |= one(d)
+	s.Targets[d-firstCancel] = by(a.X)
+	m.store(s, d)
 	r.List |= one(d)
+	return true
+}
+
+// replace accepts a correction in the place of the dead letter X: one transaction that
+// decides about it and does what it was to do. It is checked as if what builds on the
+// dead letter came later.
+func (m *Model) replace(s *State, a Action) bool {
+	r := &s.Redis
+	c := Tx(0)
+	for target, ok := m.corrected(c); !ok || target != a.X; target, ok = m.corrected(c) {
+		if c++; c == firstCancel {
+			return false
+		}
+	}
+	log := s.shown()
+	at := site(log)
+	if s.Watch.Accepted[c] != 0 || !(r.Dead &^ r.Discarded).has(a.X) || at.Batch < r.Swept {
+		return false
+	}
+	later := m.withDependents(s, one(a.X), r.Transactions)
+	answer, _ := m.merge(s, m.pendingIn(r)&^later, m.play(s, log).Rows, at.LastSeq)
+	if !m.fitsAll(c, answer) || !m.can(s, OperatorReplace) {
+		return false
+	}
+	s.Watch.Decided |= one(a.X)
+	r.Discarded |= one(a.X)
+	m.store(s, c)
+	r.List |= one(c)
+	for _, step := range m.request(c).Steps {
+		r.Guards[step.Row] = r.Seq
+	}
 	return true
 }
 
@@ -102,13 +130,19 @@ func (m *Model) mend(s *State, _ Action) bool {
 	return true
 }
 
-// export writes a sneakernet file: everything still kept, except dead letters; an
-// earlier settled one may have been lost at main.
+// export writes a sneakernet file: everything still kept, except what is discarded and
+// dead letters with what depends on them; an earlier settled one may have been lost at
+// main.
 func (m *Model) export(s *State, _ Action) bool {
 	if s.File.Written || m.most[Imports] == 0 || s.Redis.List == 0 || s.Resting {
 		return false
 	}
-	s.File = File{Written: true, Transactions: s.Redis.Transactions &^ s.Redis.Dead}
+	kept := s.Redis.Transactions &^ s.Redis.Discarded
+	dead := s.Redis.Dead & kept
+	if !m.faults.ExportsWhatWaits {
+		dead = m.withDependents(s, dead, kept)
+	}
+	s.File = File{Written: true, Transactions: kept &^ dead}
 	if m.faults.ExportsOnlyTheBuffered {
 		s.File.Transactions = s.Redis.List
 	}
@@ -123,7 +157,7 @@ func (m *Model) importFile(s *State, _ Action) bool {
 	}
 	s.File.Imported = true
 	contents, held := m.play(s, s.log()), Set(0)
-	s.bySeq(s.File.Transactions, func(x Tx) {
+	m.inOrder(s, s.File.Transactions, func(x Tx) {
 		for y := Tx(0); y < firstCancel; y++ {
 			if held.has(y) && m.dependsOn(x, y) {
 				held |= one(x)

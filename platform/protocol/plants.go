@@ -52,6 +52,13 @@ var Plants = []Plant{
 	{"pending rows go when applied", "accept", Faults{SweptWhenApplied: true}, true},
 	{"nothing is retained", "replica-crash", Faults{NothingIsRetained: true}, true},
 	{"entries expire in any order", "expiry-crash", Faults{ExpiresInAnyOrder: true}, true},
+	{"what is discarded too late comes back into the view", "discard-import", Faults{LateDiscardsComeBack: true}, true},
+	{"what waits for a dead letter is exported", "sneakernet-dead", Faults{ExportsWhatWaits: true}, true},
+	{"a correction takes a place of its own", "correction-update", Faults{CorrectionsComeLast: true}, true},
+	{"a dead letter and its correction are both applied", "correction-import", Faults{CorrectsWhatWasApplied: true}, true},
+	{"a correction releases nothing", "correction", Faults{CorrectionsReleaseNothing: true}, true},
+	{"entries of one commit expire in any order", "expiry-group", Faults{ExpiresAnyOfAGroup: true}, true},
+	{"entries expire while main is out of reach", "expiry-failover", Faults{ExpiresWithoutMain: true}, true},
 
 	{"readers ignore swept", "replica-crash", Faults{ReadersIgnoreSwept: true}, true},
 	{"swept is read before the view", "read-crash", Faults{SweptIsReadBeforeTheView: true}, true},

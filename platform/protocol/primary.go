@@ -46,7 +46,7 @@ func (m *Model) deliver(s *State, f *Flush, epoch uint8, previous *uint8) {
 		whole |= group
 	}
 	contents := m.play(s, s.log())
-	s.bySeq(f.Groups[g], func(x Tx) {
+	m.inOrder(s, f.Groups[g], func(x Tx) {
 		c.LastSeq = max(c.LastSeq, s.Seqs[x])
 		if !m.faults.NoGuardInTheFlush && m.postponed(s, x, whole, &contents) {
 			return
@@ -66,11 +66,6 @@ func (m *Model) deliver(s *State, f *Flush, epoch uint8, previous *uint8) {
 		case failed:
 			f.Failed |= one(x)
 		}
-		if x >= firstCancel {
-			if target := s.Targets[x-firstCancel] - 1; contents.Applied.has(target) {
-				f.Won |= one(target)
-			}
-		}
 	})
 	s.commit(c)
 }
@@ -79,7 +74,7 @@ func (m *Model) deliver(s *State, f *Flush, epoch uint8, previous *uint8) {
 // ledger: no failure, x stays buffered.
 func (m *Model) postponed(s *State, x Tx, flush Set, contents *Contents) bool {
 	for y := Tx(0); y < firstCancel; y++ {
-		if flush.has(y) && s.Seqs[y] < s.Seqs[x] && m.dependsOn(x, y) && !(contents.Applied | contents.Discarded).has(y) {
+		if flush.has(y) && m.before(s, y, x) && m.dependsOn(x, y) && !(contents.Applied | contents.Discarded).has(y) {
 			return true
 		}
 	}
@@ -118,25 +113,50 @@ func (m *Model) applyOne(s *State, x Tx, contents *Contents, c *Commit) outcome 
 	if others := m.attemptsOf(x) &^ one(x); contents.Applied.any(others) { // unique (actor, key)
 		return failed
 	}
+	target, correction := m.corrected(x)
+	if correction && contents.Applied.has(target) && !m.faults.CorrectsWhatWasApplied {
+		return failed
+	}
 	if !m.apply(x, &contents.Rows, s.Mended) {
 		return failed
 	}
 	m.checkOrder(s, x, contents)
 	contents.Applied |= one(x)
 	c.Applied |= one(x)
+	if correction {
+		if contents.Applied.has(target) {
+			m.breaks("%s and what it corrects have both taken effect", m.name(x))
+		}
+		m.decide(s, one(target), contents, c)
+	}
 	return appliedNow
 }
 
+// decide gives the ledger rows under the ids of what is never to be applied.
+func (m *Model) decide(s *State, targets Set, contents *Contents, c *Commit) {
+	contents.Discarded |= targets
+	c.Discarded |= targets
+	s.Watch.DiscardDone |= targets
+}
+
+// decidedBy are the dead letters that a discard is about: one, and what that was to
+// correct.
+func (m *Model) decidedBy(s *State, discard Tx) Set {
+	target := s.Targets[discard-firstCancel] - 1
+	if mistake, ok := m.corrected(target); ok {
+		return one(target) | one(mistake)
+	}
+	return one(target)
+}
+
 // applyDiscard writes the decision and a ledger row under the target's id, unless
-// it has one: then it was applied meanwhile, and the ledger wins.
+// it has one: then it was applied meanwhile, and the ledger wins. At the site its rows
+// stay out of the view all the same: what came after it may have replicated already,
+// and would be hidden by them.
 func (m *Model) applyDiscard(s *State, x Tx, contents *Contents, c *Commit) outcome {
 	contents.Applied |= one(x)
 	c.Applied |= one(x)
-	if target := s.Targets[x-firstCancel] - 1; !contents.Applied.has(target) {
-		contents.Discarded |= one(target)
-		c.Discarded |= one(target)
-		s.Watch.DiscardDone |= one(target)
-	}
+	m.decide(s, m.decidedBy(s, x)&^contents.Applied, contents, c)
 	return appliedNow
 }
 
@@ -156,10 +176,18 @@ func (m *Model) seqTaken(s *State, x Tx, contents *Contents) bool {
 func (m *Model) checkOrder(s *State, x Tx, contents *Contents) {
 	w := &s.Watch
 	for y := Tx(0); y < firstCancel; y++ {
-		if y != x && contents.Applied.has(y) && w.Accepted[y] > w.Accepted[x] && m.touchesSame(x, y) && !w.Decided.has(x) && !w.Forgotten.any(one(x)|one(y)) {
+		if y != x && contents.Applied.has(y) && m.acceptedAs(s, y) > m.acceptedAs(s, x) && m.touchesSame(x, y) && !w.Decided.has(x) && !w.Forgotten.any(one(x)|one(y)) {
 			m.breaks("%s takes effect after %s, which was accepted later", m.name(x), m.name(y))
 		}
 	}
+}
+
+// acceptedAs is when x was accepted; a correction counts as what it corrects.
+func (m *Model) acceptedAs(s *State, x Tx) uint8 {
+	if target, ok := m.corrected(x); ok {
+		return s.Watch.Accepted[target]
+	}
+	return s.Watch.Accepted[x]
 }
 
 func (m *Model) touchesSame(x, y Tx) bool {
@@ -191,7 +219,7 @@ func (m *Model) deliverLate(s *State, a Action) bool {
 		if f := &l.Flush; f.Refused || f.Delivered == maxGroups || f.Groups[f.Delivered] == 0 {
 			*l = Late{}
 		} else {
-			f.Done, f.Discards, f.Won, f.Failed = [maxGroups]Set{}, 0, 0, 0 // nobody reads the answer
+			f.Done, f.Discards, f.Failed = [maxGroups]Set{}, 0, 0 // nobody reads the answer
 		}
 	default:
 		return false

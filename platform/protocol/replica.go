@@ -27,14 +27,15 @@ func (m *Model) replicaCrash(s *State, a Action) bool {
 }
 
 // failover: a standby that has the first X commits becomes the primary. What it
-// lacks is lost, direct writes too; nothing that has expired here is.
+// lacks is lost, direct writes too; no commit whose transactions have expired here is.
 func (m *Model) failover(s *State, a Action) bool {
 	p, r := &s.Primary, &s.Replica
 	if a.X >= p.N || s.Resting {
 		return false
 	}
 	contents := m.play(s, p.Log[:a.X])
-	if s.Watch.Expired&^(contents.Applied|contents.Discarded) != 0 || !m.can(s, Failover) {
+	expired := s.Watch.Expired&^(contents.Applied|contents.Discarded) != 0 || s.Watch.Expired != 0 && site(p.Log[:a.X]).Batch < s.Redis.Expired
+	if expired || !m.can(s, Failover) {
 		return false
 	}
 	if r.Timeline == p.Timeline {
@@ -135,11 +136,16 @@ func (m *Model) unsweep(s *State, a Action) bool {
 	return true
 }
 
-// expire forgets a replicated transaction after the retention, in order of
-// position. No request and no tracker takes as long as that.
+// expire forgets a replicated transaction when the primary, as it is now, has had it
+// for the retention, in order of position and of applying. No request and no tracker
+// takes as long as that, nor a connection to a primary that is none any more.
 func (m *Model) expire(s *State, a Action) bool {
 	r := &s.Redis
 	if !r.Replicated.has(a.X) || s.Resting {
+		return false
+	}
+	// A trace does not tell when main was heard: before a connection ended counts too.
+	if !m.following && !m.heard(s) && !m.faults.ExpiresWithoutMain {
 		return false
 	}
 	for _, t := range s.Trackers {
@@ -152,8 +158,10 @@ func (m *Model) expire(s *State, a Action) bool {
 			return false
 		}
 	}
-	for _, n := range r.Positions {
-		if n != 0 && n < r.Positions[a.X] && !m.faults.ExpiresInAnyOrder {
+	for x, n := range r.Positions {
+		older := n < r.Positions[a.X] && !m.faults.ExpiresInAnyOrder
+		before := n == r.Positions[a.X] && m.before(s, Tx(x), a.X) && !m.faults.ExpiresAnyOfAGroup
+		if n != 0 && (older || before) {
 			return false
 		}
 	}
@@ -163,6 +171,17 @@ func (m *Model) expire(s *State, a Action) bool {
 	m.expireOne(s, a.X)
 	s.Watch.Expired |= one(a.X)
 	return true
+}
+
+// heard: a processor is connected to the primary, so that what main had lost has gone
+// back to the buffer.
+func (m *Model) heard(s *State) bool {
+	for _, p := range s.Processors {
+		if p.Stage >= ready && p.Timeline == s.Primary.Timeline {
+			return true
+		}
+	}
+	return false
 }
 
 func (m *Model) expireOne(s *State, x Tx) {

@@ -106,7 +106,10 @@ func (m *Model) restOf(s *State, x Tx, contents *Contents) (deadRows uint16) {
 	case !r.Transactions.has(x):
 		m.breaks("lost: %s has left Redis", name)
 	case r.Discarded.has(x):
-		if !discarded {
+		if by, ok := m.correction(s, x); ok && r.Dead.has(by) {
+			break // the correction has failed in its turn
+		}
+		if !discarded && !(applied && s.Watch.Decided.has(x)) { // main had it: the ledger wins
 			m.breaks("%s is called discarded, and the ledger does not say so", name)
 		}
 	case r.Dead.has(x):
@@ -115,6 +118,8 @@ func (m *Model) restOf(s *State, x Tx, contents *Contents) (deadRows uint16) {
 		}
 		blocker := r.BlockedBy[x]
 		switch {
+		case applied && m.waitsForAnOperator(s, x, contents):
+			// A file brought it to main; the operator has to discard the correction.
 		case applied:
 			m.breaks("%s is a dead letter, and took effect", name)
 		case blocker == 0:
@@ -123,6 +128,8 @@ func (m *Model) restOf(s *State, x Tx, contents *Contents) (deadRows uint16) {
 			}
 		case !r.Dead.has(blocker-1) && !s.Watch.Decided.has(blocker-1):
 			m.breaks("%s waits for ever for %s, which is no dead letter", name, m.name(blocker-1))
+		case m.appliedInstead(s, blocker-1, contents):
+			m.breaks("%s waits for ever for %s, which was corrected", name, m.name(blocker-1))
 		case !m.dependsOn(x, blocker-1):
 			m.breaks("%s is held back by %s, on which it does not depend", name, m.name(blocker-1))
 		}
@@ -139,11 +146,30 @@ func (m *Model) restOf(s *State, x Tx, contents *Contents) (deadRows uint16) {
 	return deadRows
 }
 
+// waitsForAnOperator: x is held back, in the end, by a correction that main refuses,
+// since it had what was to be corrected.
+func (m *Model) waitsForAnOperator(s *State, x Tx, contents *Contents) bool {
+	for s.Redis.BlockedBy[x] != 0 {
+		x = s.Redis.BlockedBy[x] - 1
+	}
+	target, ok := m.corrected(x)
+	return ok && contents.Applied.has(target)
+}
+
+// appliedInstead: what was put in the place of x is applied.
+func (m *Model) appliedInstead(s *State, x Tx, contents *Contents) bool {
+	by, ok := m.correction(s, x)
+	return ok && contents.Applied.has(by)
+}
+
 // mayFail: something that is no mistake of the protocol makes x fail.
 func (m *Model) mayFail(s *State, x Tx) bool {
 	r := m.request(x)
 	if r.Poison || s.Watch.Retried {
 		return true
+	}
+	if target, ok := m.corrected(x); ok && m.play(s, s.log()).Applied.has(target) {
+		return true // main had it when the correction came there
 	}
 	rows := uint16(0)
 	for _, step := range r.Steps {
@@ -182,7 +208,8 @@ func (m *Model) decisionForgotten(s *State, x Tx) bool {
 			return true
 		}
 	}
-	return false
+	by, ok := m.correction(s, x)
+	return ok && s.Watch.Forgotten.has(by)
 }
 
 // compare: nothing the site shows differs from main for ever, dead letters apart.

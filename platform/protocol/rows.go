@@ -98,7 +98,7 @@ func (m *Model) play(s *State, log []Commit) Contents {
 			m.playDirect(commit.Direct-1, &c.Rows)
 		}
 		if commit.Applied != 0 {
-			s.bySeq(commit.Applied&(one(firstCancel)-1), func(x Tx) { m.apply(x, &c.Rows, true) })
+			m.inOrder(s, commit.Applied&(one(firstCancel)-1), func(x Tx) { m.apply(x, &c.Rows, true) })
 			c.Applied |= commit.Applied
 		}
 		c.Discarded |= commit.Discarded
@@ -143,6 +143,19 @@ func (m *Model) dependsOn(later, earlier Tx) bool {
 	return false
 }
 
+// withDependents are those of set and what of all comes after one of them and depends on
+// it, transitively.
+func (m *Model) withDependents(s *State, set, all Set) Set {
+	m.inOrder(s, all, func(x Tx) {
+		for y := Tx(0); y < firstCancel; y++ {
+			if set.has(y) && m.before(s, y, x) && m.dependsOn(x, y) {
+				set |= one(x)
+			}
+		}
+	})
+	return set
+}
+
 // pendingIn is what the view of Redis shows: buffered, applied, failed, blocked.
 func (m *Model) pendingIn(r *Redis) Set {
 	set := r.Transactions &^ r.Replicated &^ r.Discarded
@@ -169,7 +182,7 @@ func (m *Model) merge(s *State, pending Set, rows [maxRows]Row, lastSeq uint8) (
 		seq                           uint8
 		columns                       [maxColumns]writer
 	}
-	s.bySeq(pending&(one(firstCancel)-1), func(x Tx) {
+	m.inOrder(s, pending&(one(firstCancel)-1), func(x Tx) {
 		for _, step := range m.request(x).Steps {
 			image := &images[step.Row]
 			image.any = true

@@ -34,6 +34,13 @@ func poison(r Request) Request {
 	return r
 }
 
+// correct is the second of two requests, which an operator puts in the place of the first.
+func correct(r Request) []Request {
+	good := r
+	good.Name, good.Corrects = r.Name+", corrected", 1
+	return []Request{poison(r), good}
+}
+
 func again(r Request) Request {
 	r.Name += " too"
 	return r
@@ -93,9 +100,20 @@ var Scenarios = []*Scenario{
 	{Name: "poison-rows", Requests: []Request{poison(bothRows), amendA}, Present: hasA, Flush: 2, Retries: 1, Most: map[Fault]uint8{CauseRemoved: 1, OperatorRetry: 1, Connections: 1}},
 	{Name: "discard", Requests: []Request{poison(commentA), amendA}, Present: hasA, Processors: 2, Flush: 2, Retries: 1, Most: map[Fault]uint8{OperatorDiscard: 1, CauseRemoved: 1, OperatorRetry: 1, Connections: 2}},
 	{Name: "discard-late", Requests: []Request{poison(commentA)}, Present: hasA, Processors: 2, Flush: 1, Most: map[Fault]uint8{OperatorDiscard: 1, CauseRemoved: 1, LateMessage: 1, Connections: 2}},
+	// Corrections.
+	{Name: "correction", Requests: append(correct(startA), after(commentA, 0)), Flush: 2, Most: map[Fault]uint8{OperatorReplace: 1, CauseRemoved: 1, Reads: 1, LinkCut: 1, Connections: 2}},
+	{Name: "correction-update", Requests: append(correct(commentA), after(amendA, 0)), Present: hasA, Flush: 2, Split: true, Most: map[Fault]uint8{OperatorReplace: 1, OperatorRetry: 1, LinkCut: 1, Connections: 2}},
+	{Name: "correction-late", Requests: correct(commentA), Present: hasA, Processors: 2, Flush: 1, Most: map[Fault]uint8{OperatorReplace: 1, CauseRemoved: 1, LateMessage: 1, Connections: 2}},
+	{Name: "correction-discard", Requests: append(correct(startA), after(commentA, 0)), Flush: 1, Most: map[Fault]uint8{OperatorReplace: 1, OperatorDiscard: 2, CauseRemoved: 1, Connections: 1}},
+	{Name: "correction-failover", Requests: append(correct(commentA), after(amendA, 0)), Present: hasA, Flush: 2, Most: map[Fault]uint8{OperatorReplace: 1, Failover: 1, Connections: 2}},
+	{Name: "correction-crash", Requests: append(correct(commentA), after(amendA, 0)), Present: hasA, Flush: 2, Most: map[Fault]uint8{OperatorReplace: 1, ReplicaCrash: 1, Reads: 1, Expiries: 2, Connections: 1}},
+	{Name: "correction-import", Requests: append(correct(commentA), after(amendA, 0)), Present: hasA, Flush: 2, Most: map[Fault]uint8{OperatorReplace: 1, Imports: 1, CauseRemoved: 1, Connections: 1}},
+	{Name: "correction-restore", Requests: correct(commentA), Present: hasA, Flush: 1, Most: map[Fault]uint8{OperatorReplace: 1, RedisRestored: 1, CauseRemoved: 1, Connections: 2}},
 	// The replica, and failovers.
 	{Name: "replica-crash", Requests: []Request{startA, after(finishA, 0)}, Flush: 2, Most: map[Fault]uint8{ReplicaCrash: 2, Connections: 1, SecondTracker: 1}},
 	{Name: "expiry-crash", Requests: []Request{startA, after(commentA, 0)}, Flush: 1, Most: map[Fault]uint8{ReplicaCrash: 1, Connections: 1, Expiries: 2}},
+	{Name: "expiry-group", Requests: []Request{commentA, amendA}, Present: hasA, First: stored, Flush: 2, Most: map[Fault]uint8{ReplicaCrash: 1, Connections: 1, Expiries: 1}},
+	{Name: "expiry-failover", Requests: []Request{startA}, Flush: 1, Most: map[Fault]uint8{Failover: 1, LinkCut: 1, Connections: 2, Expiries: 1}},
 	{Name: "failover", Requests: []Request{startA, after(finishA, 0)}, Flush: 2, Split: true, Most: map[Fault]uint8{Failover: 1, Connections: 3}},
 	{Name: "failover-2", Requests: []Request{startA, startB}, Processors: 2, Flush: 1, Most: map[Fault]uint8{Failover: 1, Connections: 3}},
 	{Name: "stale-settle", Requests: []Request{startA, startB}, Processors: 2, Flush: 1, First: stored, Most: map[Fault]uint8{Failover: 1, Connections: 2}},
@@ -124,6 +142,8 @@ var Scenarios = []*Scenario{
 	// Sneakernet.
 	{Name: "sneakernet", Requests: []Request{startA, after(commentA, 0)}, Flush: 2, Most: map[Fault]uint8{Imports: 1, Reads: 1, LinkCut: 1, Connections: 2}},
 	{Name: "sneakernet-poison", Requests: []Request{poison(startA), after(fileOfA, 0)}, Flush: 2, Retries: 1, Most: map[Fault]uint8{Imports: 1, CauseRemoved: 1, OperatorDiscard: 1, OperatorRetry: 1, Connections: 1}},
+	{Name: "discard-import", Requests: []Request{poison(startA), after(commentA, 0)}, Flush: 1, Most: map[Fault]uint8{OperatorDiscard: 1, Imports: 1, CauseRemoved: 1, Connections: 1}},
+	{Name: "sneakernet-dead", Requests: []Request{poison(commentA), amendA}, Present: hasA, Flush: 1, Most: map[Fault]uint8{Imports: 1, CauseRemoved: 1, OperatorRetry: 1, Connections: 1}},
 	{Name: "sneakernet-failover", Requests: []Request{commentA, amendA}, Present: hasA, Flush: 1, Most: map[Fault]uint8{Imports: 1, Failover: 1, Connections: 2}},
 }
 
@@ -157,6 +177,13 @@ var Walks = []*Scenario{
 		Name: "sneakernet", Requests: []Request{startA, poison(after(finishA, 0)), after(fileOfA, 0), after(commentA, 0)}, Processors: 2, Flush: 4, Split: true, Retries: 1,
 		Most: map[Fault]uint8{
 			LinkCut: 2, LateMessage: 1, Imports: 1, Failover: 1, ReplicaCrash: 1, OperatorRetry: 2, OperatorDiscard: 1, CauseRemoved: 1, Reads: 9, Connections: 5, SecondTracker: 1,
+		},
+	},
+	{
+		Name: "corrections", Requests: append(correct(startA), after(commentA, 0), after(fileOfA, 0), startB), Processors: 2, Flush: 3, Split: true, Retries: 1,
+		Most: map[Fault]uint8{
+			ApiDies: 1, LinkCut: 3, LateMessage: 2, Failover: 1, ReplicaCrash: 2, OperatorReplace: 1, OperatorRetry: 2, OperatorDiscard: 2, CauseRemoved: 1, Imports: 1, Expiries: 3,
+			Reads: 9, Connections: 6, SecondTracker: 1,
 		},
 	},
 	{

@@ -99,7 +99,6 @@ type Processor struct {
 	Settled  [maxGroups]Set
 	Numbers  [maxGroups]uint8
 	Discards Set // of the settled, those that the ledger calls discarded
-	Won      Set // targets of discards that had been applied meanwhile
 	Failed   Set
 	Lost     bool // the connection is gone once this is settled
 }
@@ -114,7 +113,6 @@ type Flush struct {
 	// The answers of the primary, on their way back.
 	Done     [maxGroups]Set
 	Discards Set
-	Won      Set
 	Failed   Set
 }
 
@@ -245,12 +243,47 @@ func (m *Model) full(s *State, n uint8) bool {
 	return s.Primary.N+n > searchLog
 }
 
-// bySeq calls f for each member of set, by rising seq.
-func (s *State) bySeq(set Set, f func(x Tx)) {
+// corrected is the dead letter in whose place x is put; false for what is no correction.
+func (m *Model) corrected(x Tx) (target Tx, ok bool) {
+	r := m.request(x)
+	if r == nil || r.Corrects == 0 {
+		return 0, false
+	}
+	return Tx(r.Corrects - 1), true
+}
+
+// correction is what was put in the place of x; false for nothing.
+func (m *Model) correction(s *State, x Tx) (by Tx, ok bool) {
+	for y := Tx(0); y < firstCancel; y++ {
+		if target, ok := m.corrected(y); ok && target == x && s.Watch.Accepted[y] != 0 {
+			return y, true
+		}
+	}
+	return 0, false
+}
+
+// place is the seq by which x is ordered: its own, or that of what it corrects.
+func (m *Model) place(s *State, x Tx) uint8 {
+	if target, ok := m.corrected(x); ok && s.Seqs[x] != 0 && !m.faults.CorrectionsComeLast {
+		return s.Seqs[target]
+	}
+	return s.Seqs[x]
+}
+
+// before is the order of applying: by place, then by seq.
+func (m *Model) before(s *State, x, y Tx) bool {
+	if one, other := m.place(s, x), m.place(s, y); one != other {
+		return one < other
+	}
+	return s.Seqs[x] < s.Seqs[y]
+}
+
+// inOrder calls f for each member of set, in the order of applying.
+func (m *Model) inOrder(s *State, set Set, f func(x Tx)) {
 	for set != 0 {
 		best := Tx(maxTx)
 		for x := Tx(0); x < maxTx; x++ {
-			if set.has(x) && (best == maxTx || s.Seqs[x] < s.Seqs[best]) {
+			if set.has(x) && (best == maxTx || m.before(s, x, best)) {
 				best = x
 			}
 		}

@@ -7,7 +7,8 @@ package protocol
 // Numbers are small: a recorder maps the site's numbers to their rank, from 2 on (0
 // is none), and `load` to 0, 1, … in the order of their appearance.
 type Trace struct {
-	// Requests are what the transactions do, in the order of their acceptance.
+	// Requests are what the transactions do, in the order of their acceptance, without
+	// discards.
 	Requests []Request
 	Events   []Event
 	Commits  []TraceCommit
@@ -31,10 +32,12 @@ const (
 	EventSettle      EventKind = "settle"
 	EventFail        EventKind = "fail"
 	EventRetry       EventKind = "retry"
+	EventDiscard     EventKind = "discard" // of a discard, or of a correction
 	EventPause       EventKind = "pause"
 	EventMark        EventKind = "mark"
 	EventUnsweep     EventKind = "unsweep"
 	EventPutBack     EventKind = "put_back"
+	EventExpire      EventKind = "expire"
 	EventAnswered    EventKind = "answered" // a client has the answer to Tx
 	EventReadBegins  EventKind = "read begins"
 	EventReadEnds    EventKind = "read ends"
@@ -43,6 +46,7 @@ const (
 	EventRestored    EventKind = "redis restored"
 	EventEmptied     EventKind = "redis emptied"
 	EventCauseMended EventKind = "cause removed"
+	EventExported    EventKind = "file exported"
 )
 
 // Event is one script, with what it was given and what Redis held afterwards, or
@@ -51,6 +55,8 @@ type Event struct {
 	Kind EventKind
 	Text string // as it was seen, for people
 	Tx   Tx
+	// Target is the dead letter that a discard or a correction is about.
+	Target Tx
 	// Epoch and Load are what the script carried; Seen the last seq of an accept's view.
 	Epoch, Load, Seen uint8
 	// Batch and LastSeq are what a claim answered, or Batch what a tracker saw.
@@ -66,6 +72,12 @@ type Event struct {
 	Read      *TraceRead
 }
 
+// MaxDiscards is how many discards a trace has room for.
+const MaxDiscards = maxDiscards
+
+// TxOfDiscard is the transaction of the nth discard of a trace, from 0.
+func TxOfDiscard(n int) Tx { return firstCancel + Tx(n) }
+
 // TraceRead is one answer: its view, its snapshot, and what it showed.
 type TraceRead struct {
 	Pending Set
@@ -77,6 +89,8 @@ type TraceRead struct {
 // TraceCommit is one commit at the primary, or a failover.
 type TraceCommit struct {
 	Commit
+	// Import: of a sneakernet file.
+	Import bool
 	// Keep is how many commits a failover has left, when Failover is set.
 	Failover bool
 	Keep     uint8

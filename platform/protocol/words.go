@@ -79,6 +79,9 @@ type Request struct {
 	References []uint8
 	// Poison makes it fail in the database until main has removed the cause.
 	Poison bool
+	// Corrects is the request (+1) in whose place an operator puts this one when it is a
+	// dead letter; no client sends it. Only in scenarios with one attempt a request.
+	Corrects int
 	// After are the requests whose answers the client has before it sends this one.
 	After []int
 }
@@ -103,6 +106,7 @@ const (
 	ReplicaCrash              // open again before it has replayed everything
 	OperatorRetry
 	OperatorDiscard
+	OperatorReplace
 	OperatorPause
 	CauseRemoved // what poisons is mended at main
 	RedisRestored

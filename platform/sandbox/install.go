@@ -10,15 +10,15 @@ import (
 	"strings"
 )
 
-// installer is how one system's package manager brings what a stack needs.
-type installer struct {
-	manager string
-	needs   bool // root
-	// steps are tried in order; a step is done when one of its commands works.
-	steps [][]string
+// Installer is how one system's package manager brings something.
+type Installer struct {
+	Manager string
+	Root    bool // it needs root
+	// Steps are done in order; a step is done when one of its commands works.
+	Steps [][]string
 }
 
-var installers = []installer{
+var servers = []Installer{
 	{"apt-get", true, [][]string{
 		{"apt-get update"},
 		{"apt-get install -y --no-install-recommends postgresql postgresql-client redis-server"},
@@ -50,7 +50,7 @@ func Ensure(ctx context.Context, out io.Writer) (Binaries, error) {
 	if missing == nil && noPsql == nil {
 		return binaries, nil
 	}
-	installed := install(ctx, out)
+	installed := Install(ctx, out, "PostgreSQL and Redis", servers)
 	binaries, missing = Find()
 	if missing != nil {
 		return binaries, errors.Join(missing, installed)
@@ -64,24 +64,25 @@ func Ensure(ctx context.Context, out io.Writer) (Binaries, error) {
 	return binaries, nil
 }
 
-// install runs the package manager that is there. Its output is shown only
-// when it fails.
-func install(ctx context.Context, out io.Writer) error {
+// Install brings what with the first package manager that is there, and tells out so.
+// Its output is shown only when it fails. Where it may not, or there is none, nothing
+// is done.
+func Install(ctx context.Context, out io.Writer, what string, installers []Installer) error {
 	for _, i := range installers {
-		if _, err := exec.LookPath(i.manager); err != nil {
+		if _, err := exec.LookPath(i.Manager); err != nil {
 			continue
 		}
 		var prefix []string
-		if i.needs && os.Geteuid() != 0 {
+		if i.Root && os.Geteuid() != 0 {
 			if exec.CommandContext(ctx, "sudo", "-n", "true").Run() != nil {
 				return nil // Not allowed: who misses something says what.
 			}
 			prefix = []string{"sudo", "-n"}
 		}
-		if _, err := fmt.Fprintf(out, "installing PostgreSQL and Redis with %s …\n", i.manager); err != nil {
+		if _, err := fmt.Fprintf(out, "installing %s with %s …\n", what, i.Manager); err != nil {
 			return err
 		}
-		for _, alternatives := range i.steps {
+		for _, alternatives := range i.Steps {
 			if err := firstThatWorks(ctx, prefix, alternatives); err != nil {
 				return err
 			}

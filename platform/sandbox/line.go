@@ -33,11 +33,10 @@ type Line struct {
 // free one). It is up, without delay or limits.
 func NewLine(name, target string, port int) (*Line, error) {
 	if port == 0 {
-		free, err := freePorts(0, 1)
-		if err != nil {
+		var err error
+		if port, err = FreePort(); err != nil {
 			return nil, err
 		}
-		port = free[0]
 	}
 	l := &Line{
 		name: name, target: target, port: port,

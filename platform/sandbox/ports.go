@@ -2,8 +2,13 @@ package sandbox
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
 )
 
 // Free ports are taken below the range that systems give to outgoing
@@ -15,8 +20,20 @@ const (
 	highestPort = 32000
 )
 
+// FreePort returns a loopback port for a server that a program of its own starts: nobody
+// listens there, and no stack is given it while this process lives.
+func FreePort() (int, error) {
+	ports, err := freePorts(0, 1)
+	if err != nil {
+		return 0, err
+	}
+	return ports[0], nil
+}
+
 // freePorts returns n loopback ports that can be listened on: base, base+1, …
-// when base is given, else random ones.
+// when base is given, else random ones. They are this process' until it ends: no other
+// stack of this user is given them before they are listened on, or while what listens
+// there is down.
 func freePorts(base, n int) ([]int, error) {
 	if base > 0 {
 		ports := make([]int, n)
@@ -25,26 +42,65 @@ func freePorts(base, n int) ([]int, error) {
 			if ports[i] > 65535 {
 				return nil, fmt.Errorf("port base %d leaves no room for %d ports below 65536", base, n)
 			}
-			if err := tryPort(ports[i]); err != nil {
+			if err := reserved.take(ports[i]); err != nil {
 				return nil, fmt.Errorf("port %d (of %d from the port base) is not free: %w", ports[i], n, err)
 			}
 		}
 		return ports, nil
 	}
 	var ports []int
-	taken := map[int]bool{}
+	var last error
 	for attempts := 0; len(ports) < n; attempts++ {
 		if attempts > 1000 {
-			return nil, fmt.Errorf("found only %d of %d free loopback ports", len(ports), n)
+			return nil, fmt.Errorf("found only %d of %d free loopback ports: %w", len(ports), n, last)
 		}
 		port := lowestPort + rand.IntN(highestPort-lowestPort)
-		if taken[port] || tryPort(port) != nil {
+		if reserved.has(port) {
 			continue
 		}
-		taken[port] = true
-		ports = append(ports, port)
+		if last = reserved.take(port); last == nil {
+			ports = append(ports, port)
+		}
 	}
 	return ports, nil
+}
+
+// reserved holds the ports of this process' stacks. Between processes each port is a
+// locked byte of one file, which the system unlocks when the process ends.
+var reserved = &reservations{ports: map[int]bool{}}
+
+type reservations struct {
+	mu    sync.Mutex
+	file  *os.File
+	ports map[int]bool
+}
+
+func (r *reservations) has(port int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ports[port]
+}
+
+// take reserves a port on which nobody listens; one that is this process' already may
+// be taken again, by a stack that comes after the one before.
+func (r *reservations) take(port int) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.file == nil {
+		// Stays open: closing it would give up every port.
+		path := filepath.Join(os.TempDir(), fmt.Sprintf("opsdb-ports-%d", os.Geteuid()))
+		file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+		if err != nil {
+			return err
+		}
+		r.file = file
+	}
+	lock := syscall.Flock_t{Type: syscall.F_WRLCK, Whence: io.SeekStart, Start: int64(port), Len: 1}
+	if err := syscall.FcntlFlock(r.file.Fd(), syscall.F_SETLK, &lock); err != nil {
+		return fmt.Errorf("another stack has it: %w", err)
+	}
+	r.ports[port] = true
+	return tryPort(port)
 }
 
 func tryPort(port int) error {

@@ -318,7 +318,9 @@ func (s *Stack) copyPrimary(ctx context.Context, p *Postgres) error {
 		Path: filepath.Join(s.binaries.Postgres, "pg_basebackup"),
 		Args: []string{"-D", p.dir, "-X", "stream", "-c", "fast", "--no-sync", "--no-manifest",
 			// Past the link: only the streaming is to feel the distance.
-			"-d", s.Primary.url("", replicationRole, s.secrets.Replication, s.Primary.Port)},
+			"-d", fmt.Sprintf("host=127.0.0.1 port=%d user=%s sslmode=disable", s.Primary.Port, replicationRole)},
+		// Not in the arguments, which everybody on the machine sees.
+		Env: append(environment(), "PGPASSWORD="+s.secrets.Replication),
 		Dir: s.servers, owner: s.owner,
 	}
 	if err := backup.run(ctx); err != nil {

@@ -33,12 +33,15 @@ type child struct {
 	err  error         // of Wait; to read after done
 }
 
+// environment is that of a program unless its Command says otherwise.
+func environment() []string { return []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC"} }
+
 func (c Command) prepare() *exec.Cmd {
 	cmd := exec.Command(c.Path, c.Args...)
 	cmd.Dir = c.Dir
 	cmd.Env = c.Env
 	if cmd.Env == nil {
-		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC"}
+		cmd.Env = environment()
 	}
 	cmd.SysProcAttr = childAttributes(c.deathSignal)
 	if c.owner.other {

@@ -128,10 +128,11 @@ func (s *stack) close() error {
 	return errors.Join(err, os.RemoveAll(s.dir))
 }
 
-// freePorts finds the first of some free ports in a row.
+// freePorts finds the first of some free ports in a row, below those that systems give to
+// outgoing connections and those that a sandbox takes.
 func freePorts() (int, error) {
 search:
-	for base := 42000; base < 60000; base += stackPorts {
+	for base := 10000; base+stackPorts < 15000; base += stackPorts {
 		for port := base; port < base+stackPorts; port++ {
 			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 			if err != nil {

@@ -1,5 +1,6 @@
-// Package promql_test reads every expression of deploy/ with Prometheus' own parser. It
-// is a module of its own: the parser is no dependency of the product.
+// Package promql_test reads every expression of deploy/ with Prometheus' own parser, and
+// evaluates the rules over samples with its engine. It is a module of its own: Prometheus
+// is no dependency of the product.
 package promql_test
 
 import (

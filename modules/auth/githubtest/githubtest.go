@@ -43,6 +43,9 @@ const (
 	Down    Mode = "down"    // answers 502 with a page
 	Refuses Mode = "refuses" // takes no code, as after a wrong client secret
 	Endless Mode = "endless" // never stops answering
+	Limits  Mode = "limits"  // the API answers 403 with a Retry-After, as GitHub's secondary rate limit
+	Hides   Mode = "hides"   // shows nobody's teams (404)
+	Moves   Mode = "moves"   // answers with a redirect to an address where all is well
 )
 
 // Server is the stand-in, an http.Handler. The API lies below /api, the rest as at github.com.
@@ -149,6 +152,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case Down:
 		http.Error(w, "<html>Unicorn! secret-of-the-stand-in</html>", http.StatusBadGateway)
 		return
+	case Limits, Hides:
+		if mode == Limits && strings.HasPrefix(r.URL.Path, "/api/") {
+			w.Header().Set("Retry-After", "60")
+			answer(w, http.StatusForbidden, map[string]any{"message": "You have exceeded a secondary rate limit. secret-of-the-stand-in"})
+			return
+		}
+		if mode == Hides && r.URL.Path == "/api/user/teams" {
+			answer(w, http.StatusNotFound, map[string]any{"message": "Not Found"})
+			return
+		}
+	case Moves:
+		if r.URL.Query().Get("moved") == "" {
+			http.Redirect(w, r, r.URL.Path+"?moved=1", http.StatusTemporaryRedirect)
+			return
+		}
 	case Endless:
 		w.Header().Set("Content-Type", "application/json")
 		chunk := []byte(strings.Repeat(" ", 1<<16))

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- Forgets transactions that replicated long ago, in order of position, with
--- everything kept of them. The newest entry stays: it tells how far the stream
+-- Forgets transactions that replicated long ago, in the order in which they were
+-- applied, with everything kept of them. The newest entry stays: it tells how far the stream
 -- went.
 -- ARGV: load, the latest time of replication (unix time in milliseconds), then
--- per transaction, in order of position: seq, idempotency field, n, n guards.
+-- per transaction, in that order: seq, idempotency field, n, n guards.
 -- Answers how many went.
 if redis.call('GET', p .. 'load') ~= ARGV[1] then
   return redis.error_reply(stale)

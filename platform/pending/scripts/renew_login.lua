@@ -17,4 +17,5 @@ if now - tonumber(turned) < grace then
   return 'repeated'
 end
 redis.call('DEL', login)
+redis.call('INCR', p .. 'logins_ended')
 return 'reused'

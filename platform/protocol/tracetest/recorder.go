@@ -3,6 +3,7 @@ package tracetest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/protocol"
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
 	"github.com/opsdb/opsdb/platform/txn/txntest"
 )
@@ -28,6 +30,7 @@ type told struct {
 	Kind string    `json:"kind"`
 	ID   uuid.UUID `json:"id,omitzero"`
 	Read *answer   `json:"read,omitempty"`
+	Seqs []int64   `json:"seqs,omitempty"`
 }
 
 // answer is one read: the transactions of its view, its snapshot, and its rows.
@@ -44,7 +47,7 @@ type raw struct {
 	text  string
 	args  []string // of a script
 	told  *told
-	tx    int // of an accept; -1
+	tx    int // of what was accepted, in its order; -1
 	after *shadow
 	// before is what `load` and the dead letters were before.
 	before *shadow
@@ -78,9 +81,12 @@ type Recorder struct {
 
 // transaction is what was accepted.
 type transaction struct {
-	id    uuid.UUID
-	seq   int64
-	steps []pending.Step
+	x       protocol.Tx
+	id      uuid.UUID
+	seq     int64
+	steps   []pending.Step
+	discard bool
+	targets []protocol.Tx // discarded by it
 }
 
 // Record begins to record what the site of s does, before anything was written there.
@@ -236,7 +242,9 @@ func (r *Recorder) added(seq int64, head, body string) uint8 {
 		ID uuid.UUID `json:"id"`
 	}
 	var b struct {
-		Steps []pending.Step `json:"steps"`
+		Steps    []pending.Step `json:"steps"`
+		Discards []int64        `json:"discards"`
+		Place    int64          `json:"place"`
 	}
 	if err := json.Unmarshal([]byte("{"+head+"}"), &h); err != nil {
 		r.err = err
@@ -244,9 +252,25 @@ func (r *Recorder) added(seq int64, head, body string) uint8 {
 	if err := json.Unmarshal([]byte("{"+body+"}"), &b); err != nil {
 		r.err = err
 	}
-	r.txs = append(r.txs, transaction{id: h.ID, seq: seq, steps: b.Steps})
+	tx := transaction{id: h.ID, seq: seq, steps: b.Steps, discard: len(b.Discards) > 0 && b.Place == 0}
+	for _, target := range b.Discards {
+		tx.targets = append(tx.targets, r.shadow.entries[target])
+	}
+	same := 0
+	for _, other := range r.txs {
+		if other.discard == tx.discard {
+			same++
+		}
+	}
+	if tx.x = protocol.Tx(same); tx.discard {
+		tx.x = protocol.TxOfDiscard(same)
+		if same == protocol.MaxDiscards {
+			r.err = errors.New("the trace has more discards than the model has room for")
+		}
+	}
+	r.txs = append(r.txs, tx)
 	r.open.tx = len(r.txs) - 1
-	return uint8(r.open.tx)
+	return tx.x
 }
 
 // tell gives a mark its place, and returns when it was recorded.
@@ -278,6 +302,12 @@ func (r *Recorder) Answered(id uuid.UUID) { r.t.Helper(); r.tell(told{Kind: "ans
 
 // CauseRemoved tells that main has removed what made the poison fail.
 func (r *Recorder) CauseRemoved() { r.t.Helper(); r.tell(told{Kind: "cause removed"}) }
+
+// Exported tells that a file was written with these transactions, by seq.
+func (r *Recorder) Exported(seqs []int64) {
+	r.t.Helper()
+	r.tell(told{Kind: "file exported", Seqs: seqs})
+}
 
 // notes is one merged read of all notes.
 const notes = `SELECT r.id, r.body FROM (

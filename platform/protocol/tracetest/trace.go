@@ -39,9 +39,11 @@ type builder struct {
 }
 
 func (b *builder) build() *protocol.Trace {
-	for i, tx := range b.r.txs {
-		b.ids[tx.id] = protocol.Tx(i)
-		b.trace.Requests = append(b.trace.Requests, b.request(tx))
+	for _, tx := range b.r.txs {
+		b.ids[tx.id] = tx.x
+		if !tx.discard {
+			b.trace.Requests = append(b.trace.Requests, b.request(tx))
+		}
 	}
 	b.collect()
 	begun := b.r.primary.begun
@@ -53,7 +55,7 @@ func (b *builder) build() *protocol.Trace {
 		}
 	}
 	for _, e := range b.r.primary.all {
-		c := protocol.TraceCommit{Failover: e.failover, Keep: uint8(e.keep)}
+		c := protocol.TraceCommit{Failover: e.failover, Import: e.imported, Keep: uint8(e.keep)}
 		if !e.failover {
 			c.Commit = protocol.Commit{
 				Epoch: uint8(e.epoch), Batch: max(1, b.number(e.batch)), LastSeq: uint8(e.lastSeq),
@@ -83,6 +85,8 @@ func (b *builder) request(tx transaction) protocol.Request {
 			b.decode(step, &e)
 			out.Steps = append(out.Steps, protocol.Step{Row: b.row(e.ID), Kind: protocol.Update, Columns: 3})
 			out.Poison = out.Poison || e.Body == "poison"
+		case "buffer.replace/1":
+			out.Corrects = int(tx.targets[len(tx.targets)-1]) + 1
 		default:
 			b.r.t.Fatalf("a step that traces do not know: %s", step.Kind)
 		}
@@ -217,7 +221,13 @@ func (b *builder) event(e *raw) (out protocol.Event, ok bool) {
 		if e.tx < 0 {
 			return out, false // nothing was stored
 		}
-		out.Tx, out.Load, out.Seen = protocol.Tx(e.tx), a.load(), a.small()
+		out.Tx, out.Load, out.Seen = b.r.txs[e.tx].x, a.load(), a.small()
+	case protocol.EventDiscard:
+		if e.tx < 0 {
+			return out, false
+		}
+		tx := b.r.txs[e.tx]
+		out.Tx, out.Target = tx.x, tx.targets[len(tx.targets)-1] // the others were its own targets
 	case protocol.EventBeginEpoch:
 		if e.before.epoch == e.after.epoch {
 			return out, false
@@ -269,6 +279,11 @@ func (b *builder) event(e *raw) (out protocol.Event, ok bool) {
 		}
 	case protocol.EventUnsweep:
 		out.Load, out.Batch = a.load(), a.number()
+	case protocol.EventExpire:
+		if len(e.before.entries) == len(e.after.entries) {
+			return out, false // nothing had replicated long enough
+		}
+		out.Load = a.load()
 	case protocol.EventPause:
 	default:
 		return out, false // reads, the lease, what is no part of the protocol
@@ -280,6 +295,10 @@ func (b *builder) told(e *raw, out protocol.Event) (protocol.Event, bool) {
 	switch out.Kind {
 	case protocol.EventAnswered:
 		out.Tx = b.ids[e.told.ID]
+	case protocol.EventExported:
+		for _, seq := range e.told.Seqs {
+			out.Set |= 1 << e.after.entries[seq]
+		}
 	case protocol.EventReadBegins:
 		out.Read = b.ending(e)
 	case protocol.EventReadEnds:
@@ -318,7 +337,7 @@ func (b *builder) answer(e *raw, a *answer) *protocol.TraceRead {
 // wrote says (+1) which transaction gave a note its body: the traces' bodies are
 // unique for each note.
 func (b *builder) wrote(id uuid.UUID, body string) uint8 {
-	for i, tx := range b.r.txs {
+	for _, tx := range b.r.txs {
 		for _, step := range tx.steps {
 			var data struct {
 				ID   uuid.UUID `json:"id"`
@@ -326,7 +345,7 @@ func (b *builder) wrote(id uuid.UUID, body string) uint8 {
 			}
 			b.decode(step, &data)
 			if data.ID == id && data.Body == body {
-				return uint8(i + 1)
+				return tx.x + 1
 			}
 		}
 	}
@@ -371,7 +390,7 @@ func (a *arguments) settled(out *protocol.Event) {
 		x := a.tx()
 		out.Set |= 1 << x
 		out.Numbers[x] = position
-		if outcome == string(pending.StateDiscarded) {
+		if outcome != string(pending.StateApplied) {
 			out.Discarded |= 1 << x
 		}
 	}

@@ -13,7 +13,7 @@ WHERE t.token_hash = @token_hash::text;
 
 -- GetUserRights returns a user with the names of the roles and permissions.
 -- name: GetUserRights :one
-SELECT u.id AS user_id, u.username, u.is_active AS user_active, u.is_service,
+SELECT u.id AS user_id, u.username, u.is_active AS user_active, u.is_service, u.sessions_from,
     ARRAY(SELECT r.name FROM user_role ur JOIN role r ON r.id = ur.role_id WHERE ur.user_id = u.id ORDER BY r.name)::text[] AS roles,
     ARRAY(SELECT DISTINCT p.name FROM user_role ur JOIN role_permission rp ON rp.role_id = ur.role_id JOIN permission p ON p.id = rp.permission_id
           WHERE ur.user_id = u.id ORDER BY p.name)::text[] AS permissions
@@ -22,7 +22,7 @@ WHERE u.username = @username;
 
 -- GetSession returns a session with its user's name, whatever has become of it.
 -- name: GetSession :one
-SELECT s.id, s.user_id, u.username, s.refresh_hash, s.previous_hash, s.created_at, s.updated_at, s.expires_at, s.revoked_at, s.user_agent
+SELECT s.id, s.user_id, u.username, s.family_hash, s.previous_hash, s.created_at, s.updated_at, s.expires_at, s.revoked_at, s.user_agent
 FROM session s
 JOIN app_user u ON u.id = s.user_id
 WHERE s.id = @id;
@@ -194,6 +194,10 @@ SELECT preferences, version, updated_at FROM user_preference WHERE user_id = @us
 -- name: GetCredentialVersion :one
 SELECT coalesce(sum(version), 0)::bigint AS version FROM table_version WHERE table_name IN ('app_user', 'user_role', 'api_token', 'role_permission');
 
+-- GetSessionVersion is a number that rises whenever a session of the main site ends.
+-- name: GetSessionVersion :one
+SELECT version FROM table_version WHERE table_name = 'session';
+
 -- GetActiveToken returns the active token of a user by name.
 -- name: GetActiveToken :one
 SELECT t.id, t.token_hash::text AS token_hash FROM api_token t
@@ -297,17 +301,18 @@ ORDER BY t.at, t.id LIMIT @page_size;
 -- name: ListLostAuditEvents :many
 SELECT l.site, (c.entry ->> 'id')::uuid AS id, coalesce(c.entry -> 'values' ->> 'action', '')::text AS action, l.accepted_at
 FROM applied_transaction l, jsonb_array_elements(l.changes) AS c(entry)
-WHERE l.operation = 'record-audit-event' AND l.outcome = 'applied' AND c.entry ->> 'table' = 'audit_event'
+WHERE l.changes @> '[{"table": "audit_event"}]' AND l.outcome = 'applied' AND c.entry ->> 'table' = 'audit_event'
   AND (sqlc.narg('site')::text IS NULL OR l.site = sqlc.narg('site')::text)
   AND NOT EXISTS (SELECT FROM audit_event t WHERE t.id = (c.entry ->> 'id')::uuid AND t.hash = c.entry -> 'values' ->> 'hash')
 ORDER BY l.accepted_at LIMIT @page_size;
 
--- ListForeignAuditEvents returns events that the ledger knows nothing of: nobody but a hand at the database writes such.
+-- ListForeignAuditEvents returns events that no transaction of their own site has recorded like that: a hand at the database writes such, or another site.
 -- name: ListForeignAuditEvents :many
 SELECT t.site, t.id, t.action, t.at
 FROM audit_event t
 WHERE (sqlc.narg('site')::text IS NULL OR t.site = sqlc.narg('site')::text)
   AND NOT EXISTS (
     SELECT FROM applied_transaction l, jsonb_array_elements(l.changes) AS c(entry)
-    WHERE l.operation = 'record-audit-event' AND l.outcome = 'applied' AND (c.entry ->> 'id') = t.id::text)
+    WHERE l.changes @> '[{"table": "audit_event"}]' AND l.outcome = 'applied' AND (c.entry ->> 'id') = t.id::text
+      AND l.site = t.site AND c.entry -> 'values' ->> 'hash' = t.hash)
 ORDER BY t.at LIMIT @page_size;

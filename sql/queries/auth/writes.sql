@@ -27,6 +27,13 @@ RETURNING id, user_id;
 UPDATE api_token SET is_active = false, revoked_at = @revoked_at::timestamptz, updated_at = @revoked_at::timestamptz
 WHERE id = @id AND is_active;
 
+-- LinkGitHub says which GitHub account is a person's, NULL for none.
+-- @sqlc-vet-disable writes-must-change
+-- The count of rows tells the caller, who says it in words.
+-- name: LinkGitHub :execrows
+UPDATE app_user SET github_id = sqlc.narg('github_id'), updated_at = @updated_at::timestamptz
+WHERE username = @username AND NOT is_service;
+
 -- CountTokenUses adds what was counted in memory since the last time. It leaves updated_at alone: a use is no change of the token.
 -- @sqlc-vet-disable writes-must-change
 -- A token that was deleted meanwhile needs no count.
@@ -42,7 +49,7 @@ WHERE t.id = u.id;
 -- AddSigningKey publishes the public part of a site's key. Its predecessors of the same site are retired at a later time: until then they verify what they signed.
 -- @sqlc-vet-disable writes-must-change
 -- The first key of a site has no predecessor.
--- name: AddSigningKey :exec
+-- name: AddSigningKey :execrows
 WITH retired AS (
     UPDATE signing_key SET retired_at = @retired_at::timestamptz, updated_at = @created_at
     WHERE site = @site AND kid <> @kid AND retired_at IS NULL
@@ -51,10 +58,15 @@ INSERT INTO signing_key (kid, site, public_key, created_at, updated_at)
 VALUES (@kid, @site, @public_key, @created_at, @created_at)
 ON CONFLICT (kid) DO NOTHING;
 
--- BeginSession stores a session that a login has begun; of its refresh token only the hash.
+-- BeginSession stores a session that a login has begun; of its refresh token only the hash. The user's sessions that expired long ago go.
+-- A user mostly has none of these.
 -- name: BeginSession :exec
-INSERT INTO session (id, user_id, site, refresh_hash, created_at, updated_at, expires_at, user_agent)
-VALUES (@id, @user_id, @site, @refresh_hash, @created_at, @created_at, @expires_at, @user_agent);
+-- @sqlc-vet-disable writes-must-change
+WITH gone AS (
+    DELETE FROM session AS s WHERE s.user_id = @user_id AND s.expires_at < @forget_before::timestamptz
+)
+INSERT INTO session (id, user_id, site, family_hash, refresh_hash, created_at, updated_at, expires_at, user_agent)
+VALUES (@id, @user_id, @site, @family_hash, @refresh_hash, @created_at, @created_at, @expires_at, @user_agent);
 
 -- RenewSession puts the next refresh token in the place of the one that was presented. No row means that it was another one, or that the session has ended.
 -- The count of rows tells the caller, who finds out which of both it was.
@@ -107,9 +119,16 @@ ON CONFLICT DO NOTHING;
 -- name: Revoke :exec
 -- @sqlc-vet-disable writes-must-change
 WITH people AS (
-    UPDATE app_user AS u SET is_active = false, version = u.version + 1, updated_at = @at::timestamptz WHERE u.id = @user_id AND u.is_active
+    UPDATE app_user AS u SET is_active = false, sessions_from = greatest(u.sessions_from, @at::timestamptz), version = u.version + 1, updated_at = @at::timestamptz
+    WHERE u.id = @user_id AND u.is_active
 )
 UPDATE api_token AS t SET is_active = false, revoked_at = @at::timestamptz, updated_at = @at::timestamptz WHERE t.id = @token_id AND t.is_active;
+
+-- EndSessionsEverywhere ends the sessions of a user that began before a time, at every site. The version stays: it must not break an edit.
+-- Ending them twice is no mistake.
+-- name: EndSessionsEverywhere :exec
+-- @sqlc-vet-disable writes-must-change
+UPDATE app_user AS u SET sessions_from = greatest(u.sessions_from, @at::timestamptz) WHERE u.id = @user_id;
 
 -- InsertUser adds a user with the id that was taken for it.
 -- name: InsertUser :exec
@@ -121,15 +140,16 @@ OVERRIDING SYSTEM VALUE VALUES (@id, @username, sqlc.narg('email'), @full_name, 
 WITH changed AS (
     UPDATE app_user SET
         is_active = coalesce(sqlc.narg('is_active')::boolean, is_active),
+        sessions_from = CASE WHEN NOT sqlc.narg('is_active')::boolean THEN greatest(sessions_from, @updated_at::timestamptz) ELSE sessions_from END,
         full_name = coalesce(sqlc.narg('full_name')::text, full_name),
         email = CASE WHEN @set_email::boolean THEN sqlc.narg('email')::text ELSE email END,
-        version = version + 1, updated_at = @updated_at
+        version = version + 1, updated_at = @updated_at::timestamptz
     WHERE id = @id AND (sqlc.narg('expected_version')::integer IS NULL OR version = sqlc.narg('expected_version'))
     RETURNING id
 )
 SELECT must_change(count(*)) FROM changed;
 
--- SetUserRoles gives a user exactly these roles, by hand: no login takes one of them; one that is not there is an error.
+-- SetUserRoles gives a user exactly these roles; one that is not there is an error. New ones are by hand, so that no login takes them; what a team has given stays the team's to take.
 -- name: SetUserRoles :exec
 WITH wanted AS (
     SELECT id FROM role WHERE name = ANY (@roles::text[])
@@ -138,8 +158,7 @@ WITH wanted AS (
 ), added AS (
     INSERT INTO user_role (user_id, role_id, granted_by, granted_at, created_at)
     SELECT @user_id, w.id, sqlc.narg('granted_by')::bigint, @granted_at, @granted_at FROM wanted w
-    ON CONFLICT (user_id, role_id) DO UPDATE SET from_team = false, granted_by = excluded.granted_by, granted_at = excluded.granted_at
-    WHERE user_role.from_team
+    ON CONFLICT DO NOTHING
 )
 SELECT must_change(count(*), cardinality(@roles::text[])) FROM wanted;
 

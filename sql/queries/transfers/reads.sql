@@ -85,3 +85,7 @@ WHERE (@name::text[] IS NULL OR t.name = ANY (@name::text[]))
 -- GetSiteID finds a site by the short name that its processes are configured with.
 -- name: GetSiteID :one
 SELECT id FROM site WHERE short_name = @short_name;
+
+-- GetMainSite returns the main site, of which there is one at most.
+-- name: GetMainSite :one
+SELECT id, short_name FROM site WHERE is_main;

@@ -35,7 +35,7 @@ func measureMillion(ctx context.Context, b *bench) (out []Measurement, err error
 	}
 	filled := max(1, capacity-requests-100)
 	if err := b.step(fmt.Sprintf("%s buffered writes, shown by the server", thousands(int64(filled))), func() error {
-		return full.fillStarts(ctx, filled)
+		return b.profiled(ctx, "p6", full.url, func() error { return full.fillStarts(ctx, filled) })
 	}); err != nil {
 		return nil, err
 	}

@@ -103,6 +103,9 @@ func measurePages(ctx context.Context, b *bench) (out []Measurement, err error) 
 	if err != nil {
 		return nil, err
 	}
+	if err := b.profilePages(ctx, sites[2]); err != nil {
+		return nil, err
+	}
 	deep, err := b.deepPage(ctx, sites[2], rows)
 	if err != nil {
 		return nil, err
@@ -185,6 +188,24 @@ func (b *bench) judgePages(ctx context.Context, sites []*pending) ([]Measurement
 		grown.what.atMost(grown.v, 1.2, "≤ 1.2×").noted(dearest),
 		other.what.atMost(other.v, 1.2, "≤ 1.2×").noted(dearest),
 	}, details...), nil
+}
+
+// profilePages asks once more for the page that no pending row matches, while profiles are
+// taken.
+func (b *bench) profilePages(ctx context.Context, s *pending) error {
+	if b.Profiles == "" {
+		return nil
+	}
+	for _, p := range b.pagesOf(executionID(0)) {
+		if p.name != "status=failed" {
+			continue
+		}
+		return b.profiled(ctx, "p5", s.url, func() error {
+			_, err := latencies(ctx, s.url, p.request(b.Service), 10*b.size(40, 5))
+			return err
+		})
+	}
+	return errors.New("there is no page for status=failed")
 }
 
 // pendingOn counts the records of a page that have not replicated.

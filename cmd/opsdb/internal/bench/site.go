@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -104,14 +103,11 @@ func (b *bench) run(ctx context.Context, name string, args, env []string, ready 
 	if err != nil {
 		return "", nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := sandbox.FreePort()
 	if err != nil {
 		return "", nil, err
 	}
-	addr := l.Addr().String()
-	if err := l.Close(); err != nil {
-		return "", nil, err
-	}
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	url := "http://" + addr
 	limited, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()

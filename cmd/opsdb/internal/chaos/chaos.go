@@ -35,12 +35,18 @@ type System struct {
 	Observatory []API
 	// AdminToken manages the buffer; ServiceToken reads and writes.
 	AdminToken, ServiceToken string
+	// Export writes what the site keeps into a file, and Import applies one at main;
+	// that main refuses some of it is no error.
+	Export, Import func(ctx context.Context, file string) error
 }
 
 // API is one API server process of a site.
 type API struct {
 	URL     string
 	Process *sandbox.Process
+	// Clock is the file with the seconds by which its clock is ahead; empty when it
+	// cannot be moved.
+	Clock string
 }
 
 // The two sites, as the history names them.
@@ -66,6 +72,9 @@ type Options struct {
 	// before that is a violation: far above the bar, which is only reported,
 	// since the machine may be busy.
 	Wedged time.Duration
+	// Evidence keeps what explains a history: called when a promise was broken or the
+	// run cannot go on, with everything still there.
+	Evidence func() error
 	// History receives the history, one JSON object a line.
 	History io.Writer
 	Log     *slog.Logger
@@ -95,6 +104,12 @@ func Run(ctx context.Context, system System, options Options) (_ Report, err err
 		return r.report, err
 	}
 	defer func() { err = errors.Join(err, r.faults.close()) }()
+	// While Redis still has its disk.
+	defer func() {
+		if err != nil || len(r.report.Violations) > 0 {
+			err = errors.Join(err, options.Evidence())
+		}
+	}()
 	if r.world, err = r.newWorld(ctx); err != nil {
 		return r.report, err
 	}

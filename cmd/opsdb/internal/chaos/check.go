@@ -54,7 +54,7 @@ type effect struct {
 	last   string // outcome of the last attempt
 	tx     string
 	seq    int64
-	at     int64
+	xid    int64
 	state  string // applied, discarded, dead, or ""
 	dead   string
 }
@@ -227,7 +227,7 @@ func (c *checker) ledger() {
 		case e.tx != "" && e.tx != entry.ID && !c.forgiven(e):
 			c.report(Doubled, fmt.Sprintf("key %s was answered as transaction %s and applied as %s", entry.Key, e.tx, entry.ID), linesOf(e)...)
 		}
-		e.state, e.seq, e.at = entry.Outcome, entry.Seq, entry.At
+		e.state, e.seq, e.xid = entry.Outcome, entry.Seq, entry.XID
 		if e.tx == "" {
 			e.tx = entry.ID
 		}
@@ -414,9 +414,9 @@ func (c *checker) orderOfRows() {
 			continue
 		}
 		for i, e := range byRow[name] {
-			if i > 0 && e.at < byRow[name][i-1].at {
+			if i > 0 && e.xid < byRow[name][i-1].xid {
 				before := byRow[name][i-1]
-				c.report(Ordered, fmt.Sprintf("%s was accepted after %s (%d, %d), and main wrote it %d µs earlier", e.Key, before.Key, e.seq, before.seq, before.at-e.at), append(linesOf(e), linesOf(before)...)...)
+				c.report(Ordered, fmt.Sprintf("%s was accepted after %s (%d, %d), and main wrote it earlier (in subtransactions %d, %d)", e.Key, before.Key, e.seq, before.seq, e.xid, before.xid), append(linesOf(e), linesOf(before)...)...)
 			}
 		}
 	}
@@ -449,7 +449,7 @@ func (c *checker) answers() {
 }
 
 // decisions: a dead letter that was mended and retried is applied, one that was
-// discarded has no effect.
+// discarded has no effect, and what takes the place of one is at main under its ids.
 func (c *checker) decisions() {
 	for _, call := range c.history.Calls {
 		if call.Op != OpOperator || call.Outcome != OK {
@@ -466,9 +466,31 @@ func (c *checker) decisions() {
 					c.report(Decided, fmt.Sprintf("%s of %s was discarded, and main shows it", e.Key, e.Row), append(linesOf(e), call.Line)...)
 				}
 			}
-		case call.Value == "discard" && e.state == "dead":
-			c.report(Decided, fmt.Sprintf("%s of %s was discarded, and is still a dead letter: %s", e.Key, e.Row, e.dead), append(linesOf(e), call.Line)...)
+		case (call.Value == "discard" || call.Value == "replace") && e.state == "dead":
+			c.report(Decided, fmt.Sprintf("%s of %s was to be: %s, and is still a dead letter: %s", e.Key, e.Row, call.Value, e.dead), append(linesOf(e), call.Line)...)
+		case call.Value == "replace" && e.state == "discarded":
+			c.corrected(e, call)
 		}
+	}
+}
+
+// corrected: the execution whose start was put in the place of another one is at main,
+// once and under the id that the first was answered with, and what waited has followed.
+func (c *checker) corrected(e *effect, decision Call) {
+	r, lines := c.row(e.Row), append(linesOf(e), decision.Line)
+	var there []SeenRow
+	for _, seen := range c.history.State.Rows {
+		if seen.Name == e.Row {
+			there = append(there, seen)
+		}
+	}
+	switch last := r.comments[len(r.comments)-1]; {
+	case len(there) != 1:
+		c.report(Decided, fmt.Sprintf("the start %s of %s was corrected, and main has %d such executions", e.Key, e.Row, len(there)), lines...)
+	case !slices.Contains(e.answer.IDs, there[0].ID):
+		c.report(Decided, fmt.Sprintf("the start %s of %s was corrected, and main has it as %s instead of %v", e.Key, e.Row, there[0].ID, e.answer.IDs), lines...)
+	case last.acked != never && there[0].Comment != last.Value:
+		c.report(Decided, fmt.Sprintf("the start %s of %s was corrected, and main shows the comment %q instead of %s that waited for it", e.Key, e.Row, there[0].Comment, last.Value), lines...)
 	}
 }
 

@@ -32,7 +32,7 @@ func good() History {
 			key = value
 		}
 		call(Call{Op: op, Row: "o1-0", Key: key, Value: value, IDs: ids, Tx: "tx-" + key})
-		h.State.Ledger = append(h.State.Ledger, Entry{ID: "tx-" + key, Site: "observatory", Seq: seq, Outcome: "applied", Key: key, At: seq})
+		h.State.Ledger = append(h.State.Ledger, Entry{ID: "tx-" + key, Site: "observatory", Seq: seq, Outcome: "applied", Key: key, XID: seq})
 	}
 	read := func(site string, rows ...SeenRow) {
 		call(Call{Op: OpRead, Row: "o1-0", Site: site, Saw: &Seen{Rows: rows}})
@@ -72,8 +72,12 @@ func good() History {
 }
 
 func TestAGoodHistoryHasNoViolation(t *testing.T) {
-	for _, v := range Check(good()) {
-		t.Error(v)
+	corrected := good()
+	replaced(&corrected)
+	for _, h := range []History{good(), corrected} {
+		for _, v := range Check(h) {
+			t.Error(v)
+		}
 	}
 }
 
@@ -91,6 +95,12 @@ func find(h History, op string, n int) *Call {
 }
 
 func saw(h History, op string, n int) *SeenRow { return &find(h, op, n).Saw.Rows[0] }
+
+// replaced lets an operator put another start in the place of the first.
+func replaced(h *History) {
+	h.State.Ledger[0].Outcome = "discarded"
+	h.Calls = append(h.Calls, Call{Line: 99, Op: OpOperator, Row: "o1-0", Key: "c1", Value: "replace", Outcome: OK, Status: 202})
+}
 
 // TestEachKindOfViolationIsFound doctors the good history in one place at a time.
 func TestEachKindOfViolationIsFound(t *testing.T) {
@@ -116,7 +126,7 @@ func TestEachKindOfViolationIsFound(t *testing.T) {
 		{"a count differs from its list", Doubled, "counts", func(h *History) { *find(*h, OpList, 1).Saw.Total = 2 }},
 		{"the older comment wins", Ordered, "was accepted last", func(h *History) { h.State.Rows[0].Comment = "c1" }},
 		{"numbers do not rise", Ordered, "higher number", func(h *History) { h.State.Ledger[0].Seq = 9 }},
-		{"main wrote in another order", Ordered, "earlier", func(h *History) { h.State.Ledger[0].At = 9 }},
+		{"main wrote in another order", Ordered, "earlier", func(h *History) { h.State.Ledger[0].XID = 9 }},
 		{"a row is missing after its start", OwnWrites, "does not find it", func(h *History) {
 			c := find(*h, OpRead, 0)
 			c.Saw, c.Status, c.Outcome = nil, 404, Refused
@@ -184,6 +194,27 @@ func TestEachKindOfViolationIsFound(t *testing.T) {
 			h.State.Ledger = h.State.Ledger[:5]
 			h.State.Dead = []Dead{{ID: "tx-finish-completed", State: "failed"}}
 			h.Calls = append(h.Calls, Call{Line: 99, Op: OpOperator, Key: "finish-completed", Value: "discard", Outcome: OK, Status: 202})
+		}},
+		{"a corrected one is missing", Decided, "main has 0 such executions", func(h *History) {
+			replaced(h)
+			h.State.Rows = nil
+		}},
+		{"a corrected one is there twice", Decided, "main has 2 such executions", func(h *History) {
+			replaced(h)
+			h.State.Rows = append(h.State.Rows, h.State.Rows[0])
+		}},
+		{"a corrected one has another id", Decided, "instead of [x]", func(h *History) {
+			replaced(h)
+			h.State.Rows[0].ID = "y"
+		}},
+		{"what waited for a corrected one is not there", Decided, "that waited for it", func(h *History) {
+			replaced(h)
+			h.State.Rows[0].Comment = "c1"
+		}},
+		{"a corrected one is still there", Decided, "still a dead letter", func(h *History) {
+			replaced(h)
+			h.State.Ledger = h.State.Ledger[1:]
+			h.State.Dead = []Dead{{ID: "tx-c1", State: "failed"}}
 		}},
 		{"an internal error", NoInternals, "500", func(h *History) { find(*h, OpTell, 0).Status = 500 }},
 		{"a write without an answer", Live, "never got an answer", func(h *History) {

@@ -85,17 +85,26 @@ func (d *disk) mount(ctx context.Context) error {
 	return err
 }
 
-// unmount waits for the child that rewrites the append-only file: it outlives Redis for
-// a moment, and nothing that it writes is kept.
-func (d *disk) unmount(ctx context.Context) (err error) {
-	for end := time.Now().Add(10 * time.Second); d.mounted; {
-		err = command(ctx, "umount", d.at)
-		d.mounted = err != nil
-		if time.Now().After(end) {
-			break
+// unmount waits, 10 s at most, for the child that rewrites the append-only file: it
+// outlives Redis for a moment, and nothing that it writes is kept.
+func (d *disk) unmount(ctx context.Context) error {
+	if !d.mounted {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for {
+		err := command(ctx, "umount", d.at)
+		if err == nil {
+			d.mounted = false
+			return nil
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("unmounting %s: %w", d.at, err)
 		}
 	}
-	return err
 }
 
 func (d *disk) filler() string { return filepath.Join(d.at, "filler") }

@@ -51,6 +51,7 @@ type faults struct {
 	disk  *disk // nil when this machine cannot have one
 
 	kills, done atomic.Int64
+	carried     atomic.Int64 // files, for their names
 	mu          sync.Mutex
 	counts      map[string]int
 	// main lets everybody use the main site's servers but for a failover, which
@@ -83,6 +84,10 @@ func newFaults(ctx context.Context, r *run) (*faults, error) {
 			f.kinds = slices.DeleteFunc(f.kinds, func(k kind) bool { return k.name == diskFull || k.name == powerCut })
 		}
 		f.disk = disk
+	}
+	if wanted(clockJump) && r.Main.Clock == "" {
+		r.report.Skipped[clockJump] = "needs a program whose clock can be moved: make chaos builds one"
+		f.kinds = slices.DeleteFunc(f.kinds, func(k kind) bool { return k.name == clockJump })
 	}
 	if len(f.kinds) == 0 {
 		return nil, errors.Join(errors.New("none of these faults can be done on this machine"), f.close())
@@ -246,6 +251,11 @@ func (f *faults) healOnce(limited context.Context) error {
 	for _, p := range f.processes() {
 		thawQuietly(p)
 	}
+	for _, api := range f.apis() {
+		if err := api.setClock(0); err != nil {
+			return err
+		}
+	}
 	if err := f.healMain(limited); err != nil {
 		return err
 	}
@@ -336,17 +346,20 @@ func (f *faults) followAgain(ctx context.Context) error {
 
 // processes are all of the stack's, in the order in which they need each other.
 func (f *faults) processes() []*sandbox.Process {
-	all := []*sandbox.Process{f.Stack.Primary.Process, f.Stack.Replica.Process, f.Stack.Redis.Process, f.Main.Process}
-	for _, api := range f.Observatory {
+	all := []*sandbox.Process{f.Stack.Primary.Process, f.Stack.Replica.Process, f.Stack.Redis.Process}
+	for _, api := range f.apis() {
 		all = append(all, api.Process)
 	}
 	return all
 }
 
+// apis are main's API server and the observatory's.
+func (f *faults) apis() []API { return append([]API{f.Main}, f.Observatory...) }
+
 // api picks an API process: main's as often as each of the observatory's.
 func (f *faults) api(which int) *sandbox.Process {
-	all := f.processes()[3:]
-	return all[which%len(all)]
+	all := f.apis()
+	return all[which%len(all)].Process
 }
 
 // counted is how often each fault was done.

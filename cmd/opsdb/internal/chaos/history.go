@@ -104,8 +104,10 @@ type Entry struct {
 	Seq     int64  `json:"seq"`
 	Outcome string `json:"outcome"`
 	Key     string `json:"key"`
-	// At is when main wrote it, by its own clock, microseconds.
-	At int64 `json:"at"`
+	// XID is the subtransaction that wrote it (xmin): main gives the numbers out in the order
+	// of writing. A time would be that of BEGIN, and whoever imports a file while the site's
+	// processor drains may begin first and wait for what that commits.
+	XID int64 `json:"xid"`
 }
 
 // Dead is a dead letter that waits for an operator.

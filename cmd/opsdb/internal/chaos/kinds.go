@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -14,9 +18,10 @@ import (
 
 // Kinds that need more than a stack.
 const (
-	diskFull = "disk-full"
-	powerCut = "power-cut"
-	failover = "failover"
+	diskFull  = "disk-full"
+	powerCut  = "power-cut"
+	failover  = "failover"
+	clockJump = "clock-jump"
 )
 
 func anAPI(f *faults, d draw) *sandbox.Process      { return f.api(d.Which) }
@@ -24,9 +29,7 @@ func theRedis(f *faults, _ draw) *sandbox.Process   { return f.Stack.Redis.Proce
 func thePrimary(f *faults, _ draw) *sandbox.Process { return f.Stack.Primary.Process }
 func theReplica(f *faults, _ draw) *sandbox.Process { return f.Stack.Replica.Process }
 
-// allKinds are the faults there are. Clocks are not among them: nothing but a
-// switch in the product could make a Go program's clock jump without the whole
-// machine's, and the clock of a server is an option that tests of its package set.
+// allKinds are the faults there are.
 var allKinds = []kind{
 	{name: "kill-api", kill: true, weight: 12, begin: killed(anAPI)},
 	{name: "kill-redis", kill: true, weight: 8, begin: killed(theRedis)},
@@ -53,6 +56,8 @@ var allKinds = []kind{
 	{name: failover, kill: true, weight: 2, lasts: 2 * time.Second, begin: failsOver},
 	{name: "replica-rebuilt", weight: 1, begin: replicaRebuilt},
 	{name: "replica-back", weight: 2, lasts: 6 * time.Second, begin: replicaBack},
+	{name: clockJump, weight: 4, lasts: 10 * time.Second, begin: clockJumps},
+	{name: "file-carried", weight: 2, begin: fileIsCarried},
 }
 
 // restartAPI ends a process as an upgrade does; its supervisor starts it again.
@@ -267,6 +272,50 @@ func failsOver(ctx context.Context, f *faults, d draw) (undo, error) {
 		f.broken = err != nil
 		return err
 	}, nil
+}
+
+// farthestJump keeps what two clocks that are wrong both ways differ by below
+// HISTORY_RETENTION: what one says was replicated so long ago, the other forgets, and
+// nothing could be sent again after a failover.
+const farthestJump = 25 * time.Minute
+
+// clockJumps sets the clock of one API process forward or back.
+func clockJumps(_ context.Context, f *faults, d draw) (undo, error) {
+	api := f.apis()[d.Which/2%len(f.apis())]
+	jump := math.Exp(d.Much * math.Log(farthestJump.Seconds())) // as often by seconds as by minutes
+	if d.Which%2 == 0 {
+		jump = -jump
+	}
+	return func(context.Context) error { return api.setClock(0) }, api.setClock(int64(jump))
+}
+
+// setClock lets an API process' clock go by so many seconds more than the machine's.
+func (a API) setClock(seconds int64) error {
+	if a.Clock == "" {
+		return nil
+	}
+	next := a.Clock + ".next"
+	if err := os.WriteFile(next, strconv.AppendInt(nil, seconds, 10), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(next, a.Clock)
+}
+
+// fileIsCarried exports what the site keeps while the link is down, and imports it at
+// main, where the site finds it when the link is back.
+func fileIsCarried(ctx context.Context, f *faults, d draw) (_ undo, err error) {
+	up, down := true, false
+	if err := f.Stack.Link.Apply(sandbox.Change{Up: &down}, sandbox.DatabaseLine); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Stack.Link.Apply(sandbox.Change{Up: &up}, sandbox.DatabaseLine)) }()
+	time.Sleep(time.Duration(d.Much * float64(3*time.Second)))
+	file := filepath.Join(f.Stack.Dir, fmt.Sprintf("carried_%d", f.carried.Add(1)))
+	defer func() { err = errors.Join(err, os.RemoveAll(file)) }()
+	if err := f.Export(ctx, file); err != nil {
+		return nil, err
+	}
+	return nil, f.Import(ctx, file)
 }
 
 func command(ctx context.Context, name string, args ...string) error {

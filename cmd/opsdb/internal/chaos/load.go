@@ -151,11 +151,16 @@ func (c *client) start(ctx context.Context) {
 		c.finish(ctx)
 		return
 	}
+	c.startUnit(ctx, c.world.unit)
+}
+
+// startUnit starts an execution of an obs unit.
+func (c *client) startUnit(ctx context.Context, unit int64) {
 	x := &execution{client: c.name, n: c.began, name: fmt.Sprintf("%s-%d", c.name, c.began), site: c.site, running: true, contested: c.sabotaged}
 	c.began++
 	key := c.key()
 	body := map[string]any{
-		"obs_unit_id": c.world.unit, "start_time": startOf(c.name, x.n), "comment": key,
+		"obs_unit_id": unit, "start_time": startOf(c.name, x.n), "comment": key,
 		"conditions": map[string]any{"chaos": x.name},
 	}
 	if c.rng.IntN(3) == 0 {

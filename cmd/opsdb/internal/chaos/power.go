@@ -15,8 +15,9 @@ import (
 	"time"
 )
 
-// powerDiskBytes keeps the copies of the disk small.
-const powerDiskBytes = 192 << 20
+// powerDiskBytes is room for what is written before one cut, and again while the
+// append-only file is rewritten. Nothing leaves the buffer meanwhile.
+const powerDiskBytes = 8 << 20
 
 // PowerOptions say how often the power is to fail.
 type PowerOptions struct {
@@ -47,7 +48,7 @@ type PowerReport struct {
 func CutPower(ctx context.Context, system System, policy string, options PowerOptions) (report PowerReport, err error) {
 	r := &run{System: system, options: Options{Seed: options.Seed, Clients: options.Clients}, recorder: newRecorder(discard{})}
 	report = PowerReport{Seed: options.Seed, Policy: policy, Points: options.Points}
-	disk, err := newDisk(ctx, system.Stack, powerDiskBytes)
+	disk, err := newDisk(ctx, system.Stack, 64<<20+int64(options.Points)*powerDiskBytes)
 	if err != nil {
 		return report, fmt.Errorf("cutting power: %w", err)
 	}

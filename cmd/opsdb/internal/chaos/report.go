@@ -67,7 +67,7 @@ func (r *Report) count(h History) {
 func (r *Report) SlowestToEmpty() Round {
 	var slowest Round
 	for _, round := range r.Rounds {
-		if slowest.Bar == 0 || round.EmptyAfter-round.Bar > slowest.EmptyAfter-slowest.Bar {
+		if slowest.Bar == 0 || float64(round.EmptyAfter)/float64(round.Bar) > float64(slowest.EmptyAfter)/float64(slowest.Bar) {
 			slowest = round
 		}
 	}
@@ -88,7 +88,7 @@ func (r *Report) Text() string {
 		fmt.Fprintf(&b, "skipped: %s (%s)\n", name, r.Skipped[name])
 	}
 	slowest := r.SlowestToEmpty()
-	fmt.Fprintf(&b, "buffer empty %.1f s after healing at the most (%d waited; bar %.1f s)\n", slowest.EmptyAfter.Seconds(), slowest.Backlog, slowest.Bar.Seconds())
+	fmt.Fprintf(&b, "buffer empty %.1f s after healing where it came nearest to its bar of %.1f s (%d waited)\n", slowest.EmptyAfter.Seconds(), slowest.Bar.Seconds(), slowest.Backlog)
 	if len(r.Violations) == 0 {
 		b.WriteString("0 violations\n")
 		return b.String()

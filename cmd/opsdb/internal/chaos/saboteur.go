@@ -3,6 +3,7 @@ package chaos
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -12,7 +13,8 @@ import (
 
 // saboteur is a client whose executions somebody at main changes or deletes by
 // hand while writes to them wait in the buffer: these become dead letters, which an
-// operator retries once the row is mended, or discards.
+// operator retries once the row is mended, or discards. It also makes mistakes of its
+// own, which the operator corrects.
 type saboteur struct {
 	client
 	// undecided are the dead letters that a decision has had no answer for.
@@ -32,13 +34,25 @@ const (
 	deleteAtMain = "DELETE FROM executed_obs_unit WHERE id = $1"
 )
 
+// An obs unit that is gone again when the first execution of it comes to main.
+const (
+	makeUnit = `
+		INSERT INTO obs_unit (name, observing_program_id, source_id, obs_mode_id, instrument_id)
+		SELECT $1, observing_program_id, source_id, obs_mode_id, instrument_id FROM obs_unit WHERE id = $2
+		RETURNING id`
+	deleteUnit = "DELETE FROM obs_unit WHERE id = $1"
+)
+
 // work makes one poison after the other until end.
 func (s *saboteur) work(ctx context.Context, end *atomic.Bool) {
 	for !end.Load() && ctx.Err() == nil {
 		s.decide(ctx)
-		if s.asking != nil {
+		switch {
+		case s.asking != nil:
 			s.do(ctx, s.asking)
-		} else {
+		case s.rng.IntN(3) == 0:
+			s.mistake(ctx)
+		default:
 			s.poison(ctx)
 		}
 		select {
@@ -108,6 +122,45 @@ func (s *saboteur) poisons(ctx context.Context, x *execution, deleted bool) {
 	}
 }
 
+// mistake starts an execution of an obs unit that main no longer has. The operator
+// puts a start of another one in its place, and what depends on it goes on.
+func (s *saboteur) mistake(ctx context.Context) {
+	var unit int64
+	if !s.atMain(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, makeUnit, "chaos-"+s.key(), s.world.unit).Scan(&unit)
+	}) {
+		return
+	}
+	if !s.shown(ctx) {
+		return // the replica is away; the unit does no harm
+	}
+	if !s.atMain(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, deleteUnit, unit)
+		return err
+	}) {
+		return
+	}
+	before, own := len(s.acked), len(s.own)
+	s.startUnit(ctx, unit)
+	if s.asking != nil || len(s.own) == own || len(s.acked) == before {
+		return // it was refused at the door
+	}
+	x, start := s.own[own], s.acked[before]
+	for range 2 {
+		key := s.key()
+		s.do(ctx, &write{op: OpPatch, method: http.MethodPatch, path: "/executed_obs_units/" + x.id, key: key, row: x, value: key,
+			body: encode(map[string]any{"comment": key}), done: func(answer) {}})
+		if s.asking != nil {
+			return
+		}
+	}
+	if s.dead(ctx, start.tx) {
+		s.undecided = append(s.undecided, decision{start.tx, start.write.key, "replace", x.name,
+			encode(map[string]any{"reason": "another obs unit was observed", "request": map[string]any{"obs_unit_id": s.world.unit}})})
+	}
+	s.decide(ctx)
+}
+
 // applied waits until a write has come to main.
 func (s *saboteur) applied(ctx context.Context, tx string) bool {
 	return s.comesTo(ctx, tx, "applied", "replicated")
@@ -141,13 +194,9 @@ func (s *saboteur) comesTo(ctx context.Context, tx string, states ...string) boo
 
 // sql does something by hand at main, and notes it.
 func (s *saboteur) sql(ctx context.Context, x *execution, statement string) bool {
-	s.world.faults.main.RLock()
-	defer s.world.faults.main.RUnlock()
 	note := Call{Client: s.name, Site: SiteMain, Op: OpSQL, Row: x.name, Value: statement, Start: s.world.recorder.now(), Outcome: OK}
-	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-	defer cancel()
-	err := with(limited, s.world.Stack.Primary.URL(s.world.Database), func(conn *pgx.Conn) error {
-		done, err := conn.Exec(limited, statement, x.id)
+	err := s.onPrimary(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		done, err := conn.Exec(ctx, statement, x.id)
 		if err == nil && done.RowsAffected() != 1 {
 			err = errors.New("there is no such row")
 		}
@@ -159,6 +208,34 @@ func (s *saboteur) sql(ctx context.Context, x *execution, statement string) bool
 	}
 	s.world.recorder.call(note)
 	return err == nil
+}
+
+// atMain does something at main that concerns no execution, and says whether it is done.
+func (s *saboteur) atMain(ctx context.Context, fn func(context.Context, *pgx.Conn) error) bool {
+	err := s.onPrimary(ctx, fn)
+	if err != nil {
+		s.world.recorder.mark(fmt.Sprintf("by hand at main: %v", err))
+	}
+	return err == nil
+}
+
+// shown waits until the site's replica shows what main has, for as long as a client
+// waits for an answer.
+func (s *saboteur) shown(ctx context.Context) bool {
+	s.world.faults.main.RLock()
+	defer s.world.faults.main.RUnlock()
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return s.world.Stack.WaitForReplay(limited) == nil
+}
+
+// onPrimary connects to the primary of now, which no failover changes meanwhile.
+func (s *saboteur) onPrimary(ctx context.Context, fn func(context.Context, *pgx.Conn) error) error {
+	s.world.faults.main.RLock()
+	defer s.world.faults.main.RUnlock()
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	return with(limited, s.world.Stack.Primary.URL(s.world.Database), func(conn *pgx.Conn) error { return fn(limited, conn) })
 }
 
 // decide tells the site what to do with dead letters, again for those that had no

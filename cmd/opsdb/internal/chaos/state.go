@@ -89,7 +89,7 @@ func (w *world) drained(ctx context.Context) error {
 // The statements that read the state. All rows carry the mark of the run.
 const (
 	selectLedger = `
-		SELECT id::text, site, coalesce(seq, 0), outcome, coalesce(idempotency_key, ''), (extract(epoch FROM created_at) * 1000000)::bigint
+		SELECT id::text, site, coalesce(seq, 0), outcome, coalesce(idempotency_key, ''), xmin::text::bigint
 		FROM applied_transaction WHERE idempotency_key ~ '^[mos][0-9]+-k[0-9]+$'`
 	selectRows = `
 		SELECT e.conditions->>'chaos', e.id::text, e.status::text, e.comment,
@@ -111,9 +111,14 @@ const (
 func (r *run) state(ctx context.Context) (State, error) {
 	state := State{Files: map[string]string{}}
 	digests := map[string]string{}
-	err := with(ctx, r.Stack.Primary.URL(r.Database), func(conn *pgx.Conn) error {
+	// Before the ledger: what is tried again in between and applied is in that.
+	var err error
+	if state.Dead, err = r.kept(ctx); err != nil {
+		return state, err
+	}
+	err = with(ctx, r.Stack.Primary.URL(r.Database), func(conn *pgx.Conn) error {
 		var e Entry
-		err := each(ctx, conn, selectLedger, []any{&e.ID, &e.Site, &e.Seq, &e.Outcome, &e.Key, &e.At}, func() {
+		err := each(ctx, conn, selectLedger, []any{&e.ID, &e.Site, &e.Seq, &e.Outcome, &e.Key, &e.XID}, func() {
 			state.Ledger = append(state.Ledger, e)
 		})
 		var row SeenRow
@@ -148,15 +153,16 @@ func (r *run) state(ctx context.Context) (State, error) {
 	for _, key := range sortedKeys(digests) {
 		state.Differs = append(state.Differs, key+" is not at the replica")
 	}
-	state.Dead, err = r.deadLetters(ctx)
-	return state, err
+	return state, nil
 }
 
-// deadLetters asks the site for them.
-func (r *run) deadLetters(ctx context.Context) ([]Dead, error) {
+// kept asks the site for what it has not seen replicated, which is dead letters by then. A dead letter that is just
+// being tried again is buffered, so all states are asked for at once.
+func (r *run) kept(ctx context.Context) ([]Dead, error) {
 	operator := newClient(r.world, "operator0", SiteObservatory, r.Observatory, r.options.Seed)
 	var dead []Dead
-	for path := "/buffer/transactions?state=failed,blocked&limit=500"; path != ""; {
+	const all = "/buffer/transactions?state=failed,blocked,buffered,applied&limit=500"
+	for path := all; path != ""; {
 		var page struct {
 			Items []struct {
 				ID      string `json:"id"`
@@ -181,7 +187,7 @@ func (r *run) deadLetters(ctx context.Context) ([]Dead, error) {
 		}
 		path = ""
 		if page.Next != nil && *page.Next != "" {
-			path = "/buffer/transactions?state=failed,blocked&limit=500&cursor=" + *page.Next
+			path = all + "&cursor=" + *page.Next
 		}
 	}
 	return dead, nil

@@ -25,6 +25,8 @@ type AppUser struct {
 	Version     int32      `json:"version"`
 	CreatedAt   time.Time  `json:"created_at"`
 	UpdatedAt   time.Time  `json:"updated_at"`
+	// Sessions that began earlier have ended, at every site.
+	SessionsFrom *time.Time `json:"sessions_from"`
 }
 
 // Logins, tokens, roles and decisions of operators, one hash chain a site; append only.

@@ -448,7 +448,7 @@ func (q *Queries) GetRole(ctx context.Context, arg GetRoleParams) (GetRoleRow, e
 }
 
 const getSession = `-- name: GetSession :one
-SELECT s.id, s.user_id, u.username, s.refresh_hash, s.previous_hash, s.created_at, s.updated_at, s.expires_at, s.revoked_at, s.user_agent
+SELECT s.id, s.user_id, u.username, s.family_hash, s.previous_hash, s.created_at, s.updated_at, s.expires_at, s.revoked_at, s.user_agent
 FROM session s
 JOIN app_user u ON u.id = s.user_id
 WHERE s.id = $1
@@ -458,7 +458,7 @@ type GetSessionRow struct {
 	ID           uuid.UUID  `json:"id"`
 	UserID       int64      `json:"user_id"`
 	Username     string     `json:"username"`
-	RefreshHash  string     `json:"refresh_hash"`
+	FamilyHash   string     `json:"family_hash"`
 	PreviousHash *string    `json:"previous_hash"`
 	CreatedAt    time.Time  `json:"created_at"`
 	UpdatedAt    time.Time  `json:"updated_at"`
@@ -475,7 +475,7 @@ func (q *Queries) GetSession(ctx context.Context, id uuid.UUID) (GetSessionRow, 
 		&i.ID,
 		&i.UserID,
 		&i.Username,
-		&i.RefreshHash,
+		&i.FamilyHash,
 		&i.PreviousHash,
 		&i.CreatedAt,
 		&i.UpdatedAt,
@@ -484,6 +484,18 @@ func (q *Queries) GetSession(ctx context.Context, id uuid.UUID) (GetSessionRow, 
 		&i.UserAgent,
 	)
 	return i, err
+}
+
+const getSessionVersion = `-- name: GetSessionVersion :one
+SELECT version FROM table_version WHERE table_name = 'session'
+`
+
+// GetSessionVersion is a number that rises whenever a session of the main site ends.
+func (q *Queries) GetSessionVersion(ctx context.Context) (int64, error) {
+	row := q.db.QueryRow(ctx, getSessionVersion)
+	var version int64
+	err := row.Scan(&version)
+	return version, err
 }
 
 const getToken = `-- name: GetToken :one
@@ -533,7 +545,7 @@ func (q *Queries) GetToken(ctx context.Context, id int64) (GetTokenRow, error) {
 }
 
 const getUser = `-- name: GetUser :one
-SELECT id, username, github_id, email, full_name, avatar_url, is_active, is_service, last_login_at, version, created_at, updated_at FROM app_user WHERE username = $1
+SELECT id, username, github_id, email, full_name, avatar_url, is_active, is_service, last_login_at, version, created_at, updated_at, sessions_from FROM app_user WHERE username = $1
 `
 
 // GetUser returns one user by name.
@@ -553,6 +565,7 @@ func (q *Queries) GetUser(ctx context.Context, username string) (AppUser, error)
 		&i.Version,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.SessionsFrom,
 	)
 	return i, err
 }
@@ -609,7 +622,7 @@ func (q *Queries) GetUserRecord(ctx context.Context, arg GetUserRecordParams) (G
 }
 
 const getUserRights = `-- name: GetUserRights :one
-SELECT u.id AS user_id, u.username, u.is_active AS user_active, u.is_service,
+SELECT u.id AS user_id, u.username, u.is_active AS user_active, u.is_service, u.sessions_from,
     ARRAY(SELECT r.name FROM user_role ur JOIN role r ON r.id = ur.role_id WHERE ur.user_id = u.id ORDER BY r.name)::text[] AS roles,
     ARRAY(SELECT DISTINCT p.name FROM user_role ur JOIN role_permission rp ON rp.role_id = ur.role_id JOIN permission p ON p.id = rp.permission_id
           WHERE ur.user_id = u.id ORDER BY p.name)::text[] AS permissions
@@ -618,12 +631,13 @@ WHERE u.username = $1
 `
 
 type GetUserRightsRow struct {
-	UserID      int64    `json:"user_id"`
-	Username    string   `json:"username"`
-	UserActive  bool     `json:"user_active"`
-	IsService   bool     `json:"is_service"`
-	Roles       []string `json:"roles"`
-	Permissions []string `json:"permissions"`
+	UserID       int64      `json:"user_id"`
+	Username     string     `json:"username"`
+	UserActive   bool       `json:"user_active"`
+	IsService    bool       `json:"is_service"`
+	SessionsFrom *time.Time `json:"sessions_from"`
+	Roles        []string   `json:"roles"`
+	Permissions  []string   `json:"permissions"`
 }
 
 // GetUserRights returns a user with the names of the roles and permissions.
@@ -635,6 +649,7 @@ func (q *Queries) GetUserRights(ctx context.Context, username string) (GetUserRi
 		&i.Username,
 		&i.UserActive,
 		&i.IsService,
+		&i.SessionsFrom,
 		&i.Roles,
 		&i.Permissions,
 	)
@@ -848,7 +863,8 @@ FROM audit_event t
 WHERE ($1::text IS NULL OR t.site = $1::text)
   AND NOT EXISTS (
     SELECT FROM applied_transaction l, jsonb_array_elements(l.changes) AS c(entry)
-    WHERE l.operation = 'record-audit-event' AND l.outcome = 'applied' AND (c.entry ->> 'id') = t.id::text)
+    WHERE l.changes @> '[{"table": "audit_event"}]' AND l.outcome = 'applied' AND (c.entry ->> 'id') = t.id::text
+      AND l.site = t.site AND c.entry -> 'values' ->> 'hash' = t.hash)
 ORDER BY t.at LIMIT $2
 `
 
@@ -864,7 +880,7 @@ type ListForeignAuditEventsRow struct {
 	At     time.Time `json:"at"`
 }
 
-// ListForeignAuditEvents returns events that the ledger knows nothing of: nobody but a hand at the database writes such.
+// ListForeignAuditEvents returns events that no transaction of their own site has recorded like that: a hand at the database writes such, or another site.
 func (q *Queries) ListForeignAuditEvents(ctx context.Context, arg ListForeignAuditEventsParams) ([]ListForeignAuditEventsRow, error) {
 	rows, err := q.db.Query(ctx, listForeignAuditEvents, arg.Site, arg.PageSize)
 	if err != nil {
@@ -893,7 +909,7 @@ func (q *Queries) ListForeignAuditEvents(ctx context.Context, arg ListForeignAud
 const listLostAuditEvents = `-- name: ListLostAuditEvents :many
 SELECT l.site, (c.entry ->> 'id')::uuid AS id, coalesce(c.entry -> 'values' ->> 'action', '')::text AS action, l.accepted_at
 FROM applied_transaction l, jsonb_array_elements(l.changes) AS c(entry)
-WHERE l.operation = 'record-audit-event' AND l.outcome = 'applied' AND c.entry ->> 'table' = 'audit_event'
+WHERE l.changes @> '[{"table": "audit_event"}]' AND l.outcome = 'applied' AND c.entry ->> 'table' = 'audit_event'
   AND ($1::text IS NULL OR l.site = $1::text)
   AND NOT EXISTS (SELECT FROM audit_event t WHERE t.id = (c.entry ->> 'id')::uuid AND t.hash = c.entry -> 'values' ->> 'hash')
 ORDER BY l.accepted_at LIMIT $2

@@ -13,7 +13,7 @@ import (
 	"github.com/google/uuid"
 )
 
-const addSigningKey = `-- name: AddSigningKey :exec
+const addSigningKey = `-- name: AddSigningKey :execrows
 WITH retired AS (
     UPDATE signing_key SET retired_at = $5::timestamptz, updated_at = $4
     WHERE site = $2 AND kid <> $1 AND retired_at IS NULL
@@ -34,42 +34,54 @@ type AddSigningKeyParams struct {
 // AddSigningKey publishes the public part of a site's key. Its predecessors of the same site are retired at a later time: until then they verify what they signed.
 // @sqlc-vet-disable writes-must-change
 // The first key of a site has no predecessor.
-func (q *Queries) AddSigningKey(ctx context.Context, arg AddSigningKeyParams) error {
-	_, err := q.db.Exec(ctx, addSigningKey,
+func (q *Queries) AddSigningKey(ctx context.Context, arg AddSigningKeyParams) (int64, error) {
+	result, err := q.db.Exec(ctx, addSigningKey,
 		arg.Kid,
 		arg.Site,
 		arg.PublicKey,
 		arg.CreatedAt,
 		arg.RetiredAt,
 	)
-	return err
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const beginSession = `-- name: BeginSession :exec
-INSERT INTO session (id, user_id, site, refresh_hash, created_at, updated_at, expires_at, user_agent)
-VALUES ($1, $2, $3, $4, $5, $5, $6, $7)
+WITH gone AS (
+    DELETE FROM session AS s WHERE s.user_id = $2 AND s.expires_at < $9::timestamptz
+)
+INSERT INTO session (id, user_id, site, family_hash, refresh_hash, created_at, updated_at, expires_at, user_agent)
+VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8)
 `
 
 type BeginSessionParams struct {
-	ID          uuid.UUID `json:"id"`
-	UserID      int64     `json:"user_id"`
-	Site        string    `json:"site"`
-	RefreshHash string    `json:"refresh_hash"`
-	CreatedAt   time.Time `json:"created_at"`
-	ExpiresAt   time.Time `json:"expires_at"`
-	UserAgent   string    `json:"user_agent"`
+	ID           uuid.UUID `json:"id"`
+	UserID       int64     `json:"user_id"`
+	Site         string    `json:"site"`
+	FamilyHash   string    `json:"family_hash"`
+	RefreshHash  string    `json:"refresh_hash"`
+	CreatedAt    time.Time `json:"created_at"`
+	ExpiresAt    time.Time `json:"expires_at"`
+	UserAgent    string    `json:"user_agent"`
+	ForgetBefore time.Time `json:"forget_before"`
 }
 
-// BeginSession stores a session that a login has begun; of its refresh token only the hash.
+// BeginSession stores a session that a login has begun; of its refresh token only the hash. The user's sessions that expired long ago go.
+// A user mostly has none of these.
+// @sqlc-vet-disable writes-must-change
 func (q *Queries) BeginSession(ctx context.Context, arg BeginSessionParams) error {
 	_, err := q.db.Exec(ctx, beginSession,
 		arg.ID,
 		arg.UserID,
 		arg.Site,
+		arg.FamilyHash,
 		arg.RefreshHash,
 		arg.CreatedAt,
 		arg.ExpiresAt,
 		arg.UserAgent,
+		arg.ForgetBefore,
 	)
 	return err
 }
@@ -194,6 +206,23 @@ type EndSessionsParams struct {
 // @sqlc-vet-disable writes-must-change
 func (q *Queries) EndSessions(ctx context.Context, arg EndSessionsParams) error {
 	_, err := q.db.Exec(ctx, endSessions, arg.Now, arg.UserID)
+	return err
+}
+
+const endSessionsEverywhere = `-- name: EndSessionsEverywhere :exec
+UPDATE app_user AS u SET sessions_from = greatest(u.sessions_from, $1::timestamptz) WHERE u.id = $2
+`
+
+type EndSessionsEverywhereParams struct {
+	At     time.Time `json:"at"`
+	UserID int64     `json:"user_id"`
+}
+
+// EndSessionsEverywhere ends the sessions of a user that began before a time, at every site. The version stays: it must not break an edit.
+// Ending them twice is no mistake.
+// @sqlc-vet-disable writes-must-change
+func (q *Queries) EndSessionsEverywhere(ctx context.Context, arg EndSessionsEverywhereParams) error {
+	_, err := q.db.Exec(ctx, endSessionsEverywhere, arg.At, arg.UserID)
 	return err
 }
 
@@ -352,6 +381,28 @@ func (q *Queries) KeepManager(ctx context.Context) error {
 	return err
 }
 
+const linkGitHub = `-- name: LinkGitHub :execrows
+UPDATE app_user SET github_id = $1, updated_at = $2::timestamptz
+WHERE username = $3 AND NOT is_service
+`
+
+type LinkGitHubParams struct {
+	GithubID  *int64    `json:"github_id"`
+	UpdatedAt time.Time `json:"updated_at"`
+	Username  string    `json:"username"`
+}
+
+// LinkGitHub says which GitHub account is a person's, NULL for none.
+// @sqlc-vet-disable writes-must-change
+// The count of rows tells the caller, who says it in words.
+func (q *Queries) LinkGitHub(ctx context.Context, arg LinkGitHubParams) (int64, error) {
+	result, err := q.db.Exec(ctx, linkGitHub, arg.GithubID, arg.UpdatedAt, arg.Username)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const lockRoles = `-- name: LockRoles :exec
 SELECT id FROM role ORDER BY id FOR NO KEY UPDATE
 `
@@ -392,7 +443,8 @@ func (q *Queries) RenewSession(ctx context.Context, arg RenewSessionParams) (int
 
 const revoke = `-- name: Revoke :exec
 WITH people AS (
-    UPDATE app_user AS u SET is_active = false, version = u.version + 1, updated_at = $1::timestamptz WHERE u.id = $3 AND u.is_active
+    UPDATE app_user AS u SET is_active = false, sessions_from = greatest(u.sessions_from, $1::timestamptz), version = u.version + 1, updated_at = $1::timestamptz
+    WHERE u.id = $3 AND u.is_active
 )
 UPDATE api_token AS t SET is_active = false, revoked_at = $1::timestamptz, updated_at = $1::timestamptz WHERE t.id = $2 AND t.is_active
 `
@@ -521,8 +573,7 @@ WITH wanted AS (
 ), added AS (
     INSERT INTO user_role (user_id, role_id, granted_by, granted_at, created_at)
     SELECT $2, w.id, $3::bigint, $4, $4 FROM wanted w
-    ON CONFLICT (user_id, role_id) DO UPDATE SET from_team = false, granted_by = excluded.granted_by, granted_at = excluded.granted_at
-    WHERE user_role.from_team
+    ON CONFLICT DO NOTHING
 )
 SELECT must_change(count(*), cardinality($1::text[])) FROM wanted
 `
@@ -534,7 +585,7 @@ type SetUserRolesParams struct {
 	GrantedAt time.Time `json:"granted_at"`
 }
 
-// SetUserRoles gives a user exactly these roles, by hand: no login takes one of them; one that is not there is an error.
+// SetUserRoles gives a user exactly these roles; one that is not there is an error. New ones are by hand, so that no login takes them; what a team has given stays the team's to take.
 func (q *Queries) SetUserRoles(ctx context.Context, arg SetUserRolesParams) error {
 	_, err := q.db.Exec(ctx, setUserRoles,
 		arg.Roles,
@@ -653,9 +704,10 @@ const updateUser = `-- name: UpdateUser :exec
 WITH changed AS (
     UPDATE app_user SET
         is_active = coalesce($1::boolean, is_active),
-        full_name = coalesce($2::text, full_name),
-        email = CASE WHEN $3::boolean THEN $4::text ELSE email END,
-        version = version + 1, updated_at = $5
+        sessions_from = CASE WHEN NOT $1::boolean THEN greatest(sessions_from, $2::timestamptz) ELSE sessions_from END,
+        full_name = coalesce($3::text, full_name),
+        email = CASE WHEN $4::boolean THEN $5::text ELSE email END,
+        version = version + 1, updated_at = $2::timestamptz
     WHERE id = $6 AND ($7::integer IS NULL OR version = $7)
     RETURNING id
 )
@@ -664,10 +716,10 @@ SELECT must_change(count(*)) FROM changed
 
 type UpdateUserParams struct {
 	IsActive        *bool     `json:"is_active"`
+	UpdatedAt       time.Time `json:"updated_at"`
 	FullName        *string   `json:"full_name"`
 	SetEmail        bool      `json:"set_email"`
 	Email           *string   `json:"email"`
-	UpdatedAt       time.Time `json:"updated_at"`
 	ID              int64     `json:"id"`
 	ExpectedVersion *int32    `json:"expected_version"`
 }
@@ -676,10 +728,10 @@ type UpdateUserParams struct {
 func (q *Queries) UpdateUser(ctx context.Context, arg UpdateUserParams) error {
 	_, err := q.db.Exec(ctx, updateUser,
 		arg.IsActive,
+		arg.UpdatedAt,
 		arg.FullName,
 		arg.SetEmail,
 		arg.Email,
-		arg.UpdatedAt,
 		arg.ID,
 		arg.ExpectedVersion,
 	)

@@ -138,6 +138,23 @@ func (q *Queries) CountSites(ctx context.Context, arg CountSitesParams) (int64, 
 	return count, err
 }
 
+const getMainSite = `-- name: GetMainSite :one
+SELECT id, short_name FROM site WHERE is_main
+`
+
+type GetMainSiteRow struct {
+	ID        int64  `json:"id"`
+	ShortName string `json:"short_name"`
+}
+
+// GetMainSite returns the main site, of which there is one at most.
+func (q *Queries) GetMainSite(ctx context.Context) (GetMainSiteRow, error) {
+	row := q.db.QueryRow(ctx, getMainSite)
+	var i GetMainSiteRow
+	err := row.Scan(&i.ID, &i.ShortName)
+	return i, err
+}
+
 const getSiteID = `-- name: GetSiteID :one
 SELECT id FROM site WHERE short_name = $1
 `
