@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -246,20 +247,42 @@ func TestAbandonedFoldersAreSweptAndOthersAreNot(t *testing.T) {
 	if err := os.Chmod(parent, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"opsdb-run-dead", "opsdb-run-new", "opsdb-kept"} {
-		if err := os.Mkdir(filepath.Join(parent, name), 0o711); err != nil {
+	kinds := map[string]struct{ lock, locked, old, stays bool }{
+		"opsdb-run-killed":             {lock: true, old: true},
+		"opsdb-run-killed-early":       {old: true},
+		"opsdb-run-in-use":             {lock: true, locked: true, old: true, stays: true},
+		"opsdb-run-new":                {stays: true},
+		"opsdb-run-about-to-be-locked": {lock: true, stays: true},
+		"opsdb-kept":                   {lock: true, old: true, stays: true},
+	}
+	for name, kind := range kinds {
+		dir := filepath.Join(parent, name)
+		if err := os.Mkdir(dir, 0o711); err != nil {
 			t.Fatal(err)
 		}
-	}
-	for _, name := range []string{"opsdb-run-dead", "opsdb-kept"} {
-		if err := os.WriteFile(filepath.Join(parent, name, lockFile), nil, 0o600); err != nil {
-			t.Fatal(err)
+		if kind.lock {
+			lock, err := os.Create(filepath.Join(dir, lockFile))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer closeQuietly(lock)
+			if kind.locked {
+				if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if kind.old {
+			then := time.Now().Add(-2 * begins)
+			if err := os.Chtimes(dir, then, then); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	sweep(parent)
-	for name, want := range map[string]bool{"opsdb-run-dead": false, "opsdb-run-new": true, "opsdb-kept": true} {
-		if _, err := os.Stat(filepath.Join(parent, name)); (err == nil) != want {
-			t.Errorf("%s is there: %v, want %v", name, err == nil, want)
+	for name, kind := range kinds {
+		if _, err := os.Stat(filepath.Join(parent, name)); (err == nil) != kind.stays {
+			t.Errorf("%s is there: %v, want %v", name, err == nil, kind.stays)
 		}
 	}
 }

@@ -59,12 +59,17 @@ func sweep(parent string) {
 	}
 }
 
-// abandoned reports whether nobody holds the folder's lock. One without a lock
-// may be a stack that has just begun.
+// begins is longer than a stack needs from making its folder to locking it.
+const begins = time.Minute
+
+// abandoned reports whether nobody holds the folder's lock, and nobody is about to.
 func abandoned(dir string, info os.FileInfo) bool {
+	if time.Since(info.ModTime()) < begins {
+		return false
+	}
 	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR, 0)
 	if err != nil {
-		return errors.Is(err, os.ErrNotExist) && time.Since(info.ModTime()) > time.Hour
+		return errors.Is(err, os.ErrNotExist)
 	}
 	defer closeQuietly(lock)
 	return syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil
