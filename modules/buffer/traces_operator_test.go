@@ -2,6 +2,7 @@ package buffer
 
 import (
 	"bytes"
+	"context"
 	"slices"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/opsdb/opsdb/platform/protocol"
 	"github.com/opsdb/opsdb/platform/protocol/tracetest"
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
+	"github.com/opsdb/opsdb/platform/txn"
 	"github.com/opsdb/opsdb/platform/txn/txntest"
 )
 
@@ -47,10 +49,10 @@ func TestTraceOfDiscardsIsOneOfTheModel(t *testing.T) {
 	rec := tracetest.Record(t, s, s.RedisURL)
 	m := make1(t, s, slow)
 	at := serve(t, m)
+	start(t, m)
 	root := written(t, s.Buffered, "good", 1)[0]
 	poisoned := txntest.Note(t, s.Buffered, "poison", &root)
 	txntest.Note(t, s.Buffered, "answer to the poison", &poisoned)
-	start(t, m) // now: the model knows no acceptance that has not heard of a failure yet
 	letters := dead(t, s, 2)
 	rec.Read(s.Reader)
 	at.decideOn("discard", letters[0].ID, `{"reason":"mistyped"}`)
@@ -90,6 +92,43 @@ func TestTraceOfDiscardsIsOneOfTheModel(t *testing.T) {
 	})
 }
 
+// What is accepted on a view that has not heard of a failure yet is buffered, and held
+// back when the next flush is chosen.
+func TestTraceOfAnAcceptanceThatKnowsNoFailureIsOneOfTheModel(t *testing.T) {
+	t.Parallel()
+	s := both(t)
+	rec := tracetest.Record(t, s, s.RedisURL)
+	m := make1(t, s, slow)
+	poisoned := txntest.Note(t, s.Buffered, "poison", nil)
+	receipt, err := s.Buffered.Write(sandboxtest.Context(t), txntest.Request("answer"), func(_ context.Context, tx *txn.Builder) error {
+		tx.Add(txntest.NewWrite(tx, "answer to the poison", &poisoned))
+		start(t, m)
+		dead(t, s, 1)
+		return nil
+	})
+	if err != nil || receipt.State != pending.StateBuffered {
+		t.Fatalf("%v, %v: it must not know of the failure", receipt.State, err)
+	}
+	letters := dead(t, s, 2)
+	if by := letters[1].Dead.BlockedBy; by != letters[0].Seq {
+		t.Errorf("it is held back by %d, not by %d", by, letters[0].Seq)
+	}
+	txntest.Note(t, s.Buffered, "independent", nil)
+	drained(t, s, 30*time.Second)
+	rec.Read(s.Reader)
+	trace := isOfTheModel(t, rec, protocol.EventFail, protocol.EventBlock)
+	t.Run("doctored", func(t *testing.T) {
+		for name, change := range map[string]func(trace *protocol.Trace){
+			"it had heard of it": func(trace *protocol.Trace) {
+				each(trace, protocol.EventAccept, func(e *protocol.Event) { e.Set = 1 })
+			},
+			"nobody holds it back": func(trace *protocol.Trace) { without(trace, protocol.EventBlock) },
+		} {
+			notOfTheModel(t, trace, name, change)
+		}
+	})
+}
+
 // notOfTheModel demands that a changed trace is refused.
 func notOfTheModel(t *testing.T, trace *protocol.Trace, name string, change func(trace *protocol.Trace)) {
 	t.Helper()
@@ -115,12 +154,12 @@ func TestTraceOfACorrectionIsOneOfTheModel(t *testing.T) {
 	rec := tracetest.Record(t, s, s.RedisURL)
 	m := make1(t, s, slow)
 	at := serve(t, m)
+	start(t, m)
 	note := written(t, s.Buffered, "good", 1)[0]
 	mistake := txntest.EditNote(t, s.Buffered, txntest.Edit{ID: note, Body: "poison", Status: "open"})
 	txntest.EditNote(t, s.Buffered, txntest.Edit{ID: note, Body: "later", Status: "open"})
 	poisoned := txntest.Note(t, s.Buffered, "poison", &note)
 	txntest.Note(t, s.Buffered, "answer to the poison", &poisoned)
-	start(t, m) // now: the model knows no acceptance that has not heard of a failure yet
 	letters := dead(t, s, 4)
 	rec.Read(s.Reader)
 	// Retried while its correction waits, the later one goes on after it.

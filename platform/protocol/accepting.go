@@ -121,7 +121,7 @@ func (m *Model) accept(s *State, a Action) bool {
 		}
 	}
 	m.store(s, x)
-	if blocker, born := m.bornBlocked(s, x, c.View.LastSeq); born {
+	if blocker, born := m.bornBlocked(s, x, c.View.Dead); born {
 		r.Dead |= one(x)
 		r.BlockedBy[x] = by(blocker)
 	} else {
@@ -135,6 +135,7 @@ func (m *Model) accept(s *State, a Action) bool {
 	}
 	if v := &s.Views[process(x)]; m.scenario.Lag && v.Load == r.Load && v.LastSeq < r.Seq {
 		v.Pending |= one(x) // a process shows at once what it has accepted itself
+		v.Dead |= r.Dead & one(x)
 		if v.LastSeq+1 == r.Seq {
 			v.LastSeq++
 		}
@@ -170,14 +171,15 @@ func (m *Model) guarded(request *Request, r *Redis, seen uint8) bool {
 	return false
 }
 
-// bornBlocked: the possible blockers are those of the view; the script looks
-// whether one of them is still a dead letter.
-func (m *Model) bornBlocked(s *State, x Tx, seen uint8) (blocker Tx, born bool) {
+// bornBlocked: the possible blockers are the dead letters that the view has heard of;
+// the script looks whether one of them is one still. One that failed after the view is
+// left to whoever chooses the next flush.
+func (m *Model) bornBlocked(s *State, x Tx, known Set) (blocker Tx, born bool) {
 	if m.faults.LaterOnesAreNotBlocked {
 		return 0, false
 	}
 	for y := Tx(0); y < firstCancel; y++ {
-		if (s.Redis.Dead &^ s.Redis.Discarded).has(y) && s.Seqs[y] <= seen && m.dependsOn(x, y) {
+		if (known & s.Redis.Dead &^ s.Redis.Discarded).has(y) && m.dependsOn(x, y) {
 			return y, true
 		}
 	}

@@ -359,13 +359,17 @@ func (f *follower) fail(at place, e *Event) {
 		}
 	}
 	f.processors(at, e, func(at place, i int) {
+		unsettled := func(at place) {
+			if p := &at.Processors[i]; p.Settled == [maxGroups]Set{} && f.m.settle(&at.State, Action{X: uint8(i)}) {
+				failed(at, i)
+			}
+		}
 		failed(at, i)
+		if at.Processors[i].Stage == answered {
+			unsettled(at)
+		}
 		for n := uint8(1); n <= at.Processors[i].Flush.groups(); n++ {
-			f.heard(at, i, n, func(at place) {
-				if p := &at.Processors[i]; p.Settled == [maxGroups]Set{} && f.m.settle(&at.State, Action{X: uint8(i)}) {
-					failed(at, i)
-				}
-			})
+			f.heard(at, i, n, unsettled)
 		}
 	})
 }

@@ -3,7 +3,7 @@ package protocol
 // What is seen of a site: accepting, dead letters, the tracker, another Redis.
 
 func (f *follower) accept(at place, e *Event) {
-	at.Calls[e.Tx] = Call{Stage: valid, View: View{LastSeq: e.Seen, Load: e.Load}}
+	at.Calls[e.Tx] = Call{Stage: valid, View: View{LastSeq: e.Seen, Load: e.Load, Dead: e.Set}}
 	if !f.m.accept(&at.State, Action{X: e.Tx}) || at.Calls[e.Tx].Stage != accepted {
 		return
 	}
@@ -130,9 +130,18 @@ func (f *follower) emptied(at place, _ *Event) {
 	}
 }
 
+// mended: main may have worked off before what a processor has sent.
 func (f *follower) mended(at place, _ *Event) {
-	at.Mended = true
-	f.add(at)
+	mended := func(at place) {
+		at.Mended = true
+		f.add(at)
+	}
+	mended(at)
+	for i := range at.Processors {
+		for n := uint8(1); n <= at.Processors[i].Flush.groups(); n++ {
+			f.heard(at, i, n, mended)
+		}
+	}
 }
 
 // exported: the file holds exactly what the model would put into it.

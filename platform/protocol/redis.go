@@ -46,7 +46,7 @@ func (m *Model) enlist(r *Redis, set Set) {
 // positions, or everything anew when `load` is another, or a counter behind ours.
 func (m *Model) follow(s *State, p int) {
 	v, r := &s.Views[p], &s.Redis
-	now := View{Pending: m.pendingIn(r), LastSeq: r.Seq, LastChange: r.Change, Swept: r.Swept, Load: r.Load, Run: s.Run}
+	now := View{Pending: m.pendingIn(r), Dead: r.Dead &^ r.Discarded, LastSeq: r.Seq, LastChange: r.Change, Swept: r.Swept, Load: r.Load, Run: s.Run}
 	if m.lossy && v.Run != s.Run && v.Load == r.Load && r.Seq >= v.LastSeq && r.Change >= v.LastChange {
 		// Another Redis that looks like the one we know: only what lies beyond our
 		// positions is read.
@@ -54,9 +54,11 @@ func (m *Model) follow(s *State, p int) {
 		for x := Tx(0); x < maxTx; x++ {
 			if now.Pending.has(x) && s.Seqs[x] <= v.LastSeq {
 				now.Pending &^= one(x)
+				now.Dead &^= one(x)
 			}
 		}
 		now.Pending |= old
+		now.Dead |= v.Dead
 	}
 	*v = now
 }

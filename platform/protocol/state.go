@@ -47,7 +47,7 @@ type Redis struct {
 
 // View is what one process knows of the buffer without asking Redis.
 type View struct {
-	Pending                          Set
+	Pending, Dead                    Set // Dead: those of them that it has heard have failed
 	LastSeq, LastChange, Swept, Load uint8
 	Run                              uint8 // of the Redis it was read from; no process compares it
 }

@@ -63,7 +63,7 @@ type Event struct {
 	Batch, LastSeq uint8
 	// Groups is how many numbers a flush reserves.
 	Groups uint8
-	// Set are the transactions named; Numbers, Discarded and Blockers say more of each.
+	// Set are the transactions named, of an accept the dead letters that its view knew; Numbers, Discarded and Blockers say more of each.
 	Set       Set
 	Numbers   [maxTx]uint8
 	Discarded Set

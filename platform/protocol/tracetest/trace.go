@@ -222,6 +222,11 @@ func (b *builder) event(e *raw) (out protocol.Event, ok bool) {
 			return out, false // nothing was stored
 		}
 		out.Tx, out.Load, out.Seen = b.r.txs[e.tx].x, a.load(), a.small()
+		a.rest = a.rest[5:] // capacity, idempotency field, digest, head, body
+		sets, looks := number(a.next()), number(a.next())
+		for a.rest = a.rest[sets+looks:]; len(a.rest) > 0; {
+			out.Set |= 1 << a.tx() // the dead letters that its view knew
+		}
 	case protocol.EventDiscard:
 		if e.tx < 0 {
 			return out, false
