@@ -140,13 +140,29 @@ func (rowsOf) Changes(_ string, data json.RawMessage) ([]Change, error) {
 	return []Change{create("executed_obs_unit", row.ID, string(data))}, nil
 }
 
-// BenchmarkReload is what a cold start reads: 100,000 buffered starts of executions.
+// BenchmarkReload is what a cold start reads: 100,000 buffered starts of executions, alone
+// and after 1,000,000 transactions that have replicated and are not forgotten yet.
 func BenchmarkReload(b *testing.B) {
+	for name, replicated := range map[string]int{"alone": 0, "after a million replicated": 1_000_000} {
+		b.Run(name, func(b *testing.B) { benchReload(b, replicated) })
+	}
+}
+
+func benchReload(b *testing.B, replicated int) {
 	const n = 100_000
 	s := openStore(b, newRedis(b, "appendfsync no"), func(o *Options) {
 		o.Tables, o.Decoder, o.Durability = nightTables, rowsOf{}, Relaxed
 	})
-	for first := 0; first < n; first += 1000 {
+	for first := 0; first < replicated; first += 10_000 {
+		must(b, s.client.Eval(b.Context(), `for i = ARGV[1] + 1, ARGV[1] + 10000 do
+			local seq = string.format('%.0f', i)
+			redis.call('XADD', KEYS[1] .. 'transactions', seq .. '-0', 'h', string.rep('h', 300), 'b', string.rep('b', 500))
+			redis.call('ZADD', KEYS[1] .. 'applied', 1700000000000000 + i, seq)
+			redis.call('ZADD', KEYS[1] .. 'replicated', 1700000000000 + i, seq)
+		end
+		return 1`, []string{s.prefix}, first).Err())
+	}
+	for first := replicated; first < replicated+n; first += 1000 {
 		_, err := s.client.Pipelined(b.Context(), func(p redis.Pipeliner) error {
 			for i := first; i < first+1000; i++ {
 				h, body := benchStart(b, i)
@@ -158,7 +174,9 @@ func BenchmarkReload(b *testing.B) {
 		must(b, err)
 	}
 	for b.Loop() {
-		must(b, s.reload(b.Context()))
+		if loaded, err := s.reload(b.Context()); err != nil || !loaded {
+			b.Fatalf("loaded: %v, %v", loaded, err)
+		}
 	}
 	b.StopTimer()
 	if got := s.Current().Counts().Buffered; got != n {

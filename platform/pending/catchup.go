@@ -18,9 +18,9 @@ const (
 	readCount = 256
 	// changeCount bounds the changes of state of one round trip.
 	changeCount = 1000
-	// catchUpLimit bounds one catch-up as a whole, a reload of many transactions
-	// included.
-	catchUpLimit = 60 * time.Second
+	// catchUpLimit bounds one catch-up as a whole, a reload of a full buffer
+	// included; each of its round trips has a limit of its own.
+	catchUpLimit = 10 * time.Minute
 )
 
 // sharing lets concurrent requests share one exchange with Redis. A request
@@ -116,10 +116,11 @@ func (s *Store) exchange(ctx context.Context) (View, error) {
 		load, seq, change := s.state.Load, s.state.LastSeq, s.state.LastChange
 		s.mu.Unlock()
 		if load == "" {
-			if err := s.reload(ctx); err != nil {
+			loaded, err := s.reload(ctx)
+			if err != nil {
 				return View{}, err
 			}
-			reloaded = true
+			reloaded = reloaded || loaded
 			continue
 		}
 		n, err := s.read(ctx, seq, change)
@@ -136,10 +137,11 @@ func (s *Store) exchange(ctx context.Context) (View, error) {
 			}
 		}
 		// Another Redis, one that has forgotten something, or a missing change.
-		if err := s.reload(ctx); err != nil {
+		loaded, err := s.reload(ctx)
+		if err != nil {
 			return View{}, err
 		}
-		reloaded = true
+		reloaded = reloaded || loaded
 	}
 }
 
@@ -172,7 +174,12 @@ func (s *Store) read(ctx context.Context, seq, change int64) (news, error) {
 // everything must be read anew.
 func (s *Store) apply(n news) (v View, done, ok bool) {
 	// Decoding is the slow part and needs no lock: only one exchange runs.
-	txs, err := s.decodeAll(n.entries)
+	txs, err := s.decodeAll(n.entries, func(seq int64) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		_, own := s.state.sets.all.Get(&Tx{Seq: seq})
+		return own
+	})
 	if err != nil {
 		s.log.Error("a stored transaction cannot be read", "error", err)
 		return View{}, false, false
@@ -181,39 +188,49 @@ func (s *Store) apply(n news) (v View, done, ok bool) {
 	defer s.mu.Unlock()
 	st := s.state
 	quiet := len(txs) == 0 && len(n.changes) == 0 && st.Swept == n.swept && st.Paused == n.paused && st.Missing.Equal(n.missing) && st.LostTail.Equal(n.lostTail)
-	for _, t := range txs {
-		if t.Seq > st.LastSeq {
-			st.insert(t)
-			st.LastSeq = t.Seq
-		}
-	}
-	st.advance()
-	if n.entriesCut {
-		// Changes may be about transactions that are still to come.
-		s.touched()
-		return View{}, false, true
-	}
-	st.LastSeq = max(st.LastSeq, n.seq)
-	for _, m := range n.changes {
-		number, err := idNumber(m.id)
-		if err != nil || number != st.LastChange+1 || !st.follow(m) {
-			return View{}, false, false
-		}
-		st.LastChange = number
-	}
-	st.Swept, st.Paused, st.Missing, st.LostTail = n.swept, n.paused, n.missing, n.lostTail
+	done, ok = st.absorb(n, txs)
 	if !quiet {
 		s.touched()
 	}
-	if st.LastChange < n.change {
-		// Either more follow, or some are missing: then the next read begins with
-		// a gap.
-		return View{}, false, len(n.changes) > 0
+	if !done {
+		return View{}, false, ok
 	}
 	return s.current(), true, true
 }
 
-func (s *Store) decodeAll(list []message) ([]*Tx, error) {
+// absorb brings news and their transactions, decoded, into the state. done and ok are
+// those of Store.apply.
+func (s *state) absorb(n news, txs []*Tx) (done, ok bool) {
+	for _, t := range txs {
+		if t.Seq > s.LastSeq {
+			s.insert(t)
+			s.LastSeq = t.Seq
+		}
+	}
+	s.advance()
+	if n.entriesCut {
+		// Changes may be about transactions that are still to come.
+		return false, true
+	}
+	s.LastSeq = max(s.LastSeq, n.seq)
+	for _, m := range n.changes {
+		number, err := idNumber(m.id)
+		if err != nil || number != s.LastChange+1 || !s.follow(m) {
+			return false, false
+		}
+		s.LastChange = number
+	}
+	s.Swept, s.Paused, s.Missing, s.LostTail = n.swept, n.paused, n.missing, n.lostTail
+	if s.LastChange < n.change {
+		// Either more follow, or some are missing: then the next read begins with
+		// a gap.
+		return false, len(n.changes) > 0
+	}
+	return true, true
+}
+
+// decodeAll reads transactions, but for those that the caller has.
+func (s *Store) decodeAll(list []message, have func(seq int64) bool) ([]*Tx, error) {
 	if len(list) == 0 {
 		return nil, nil
 	}
@@ -224,11 +241,8 @@ func (s *Store) decodeAll(list []message) ([]*Tx, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.mu.Lock()
-		_, have := s.state.sets.all.Get(&Tx{Seq: e.seq})
-		s.mu.Unlock()
-		if have {
-			continue // our own
+		if have(e.seq) {
+			continue
 		}
 		out = append(out, reader.read(e.seq, e.head, e.body))
 	}

@@ -114,77 +114,60 @@ func deadLetter(value string) (*DeadLetter, bool) {
 	return d, true
 }
 
-// loaded are the sets of one moment, by seq.
-type loaded struct {
-	left      map[int64]bool // replicated: not in the view
-	applied   map[int64]int64
-	lsn       map[int64]string // by position
-	discarded map[int64]int64  // by which discard
-	dead      map[int64]*DeadLetter
-	attempts  map[int64]int
+// standing is what Redis says of one transaction beside its entry.
+type standing struct {
+	position    any // in `applied`
+	discardedBy any
+	dead        any
+	attempts    any
 }
 
-// settle gives a transaction read from the stream its state.
-func (l *loaded) settle(t *Tx) {
-	t.Attempts = l.attempts[t.Seq]
-	position, applied := l.applied[t.Seq]
-	t.Position, t.LSN = position, l.lsn[position]
-	if by, ok := l.discarded[t.Seq]; ok {
-		t.State, t.DiscardedBy = StateDiscarded, by
-		return
-	}
-	if applied {
+// settle gives a transaction read from the stream its state. lsn are the log positions
+// of the newest commits.
+func (l standing) settle(t *Tx, lsn map[int64]string) error {
+	attempts, _ := l.attempts.(string)
+	count, _, _ := strings.Cut(attempts, "|")
+	t.Attempts = int(number(count))
+	t.Position = number(l.position)
+	t.LSN = lsn[t.Position]
+	switch {
+	case l.discardedBy != nil:
+		t.State, t.DiscardedBy = StateDiscarded, number(l.discardedBy)
+	case l.position != nil:
 		t.State = StateApplied
-		return
-	}
-	if d, ok := l.dead[t.Seq]; ok {
+	case l.dead != nil:
+		value, _ := l.dead.(string)
+		d, ok := deadLetter(value)
+		if !ok {
+			return fmt.Errorf("loading the states of pending transactions: dead letter %d is %q", t.Seq, value)
+		}
 		t.Dead, t.State = d, StateFailed
 		if d.BlockedBy != 0 {
 			t.State = StateBlocked
 		}
 	}
+	return nil
 }
 
-// loadSets reads counters and sets in one moment.
-func (s *Store) loadSets(ctx context.Context, st *state) (*loaded, error) {
+// loadCounters begins a load: the counters of one moment, and the log positions of the
+// newest commits.
+func (s *Store) loadCounters(ctx context.Context, st *state) (lsn map[int64]string, err error) {
 	reply, err := scripts.load.Run(ctx, s.client, []string{s.prefix}, changeCount).Slice()
 	if err != nil {
-		return nil, fmt.Errorf("loading the states of pending transactions: %w", err)
+		return nil, fmt.Errorf("loading the counters of the buffer: %w", err)
 	}
 	a := answer{list: reply}
 	c := a.next()
 	st.Load, _ = c.at(0).(string)
-	st.LastSeq, st.LastChange, st.Swept, st.Paused = number(c.at(1)), number(c.at(2)), number(c.at(3)), c.at(4) != nil
-	st.Missing, st.LostTail = moment(c.at(5)), moment(c.at(6))
-	l := &loaded{left: map[int64]bool{}, applied: map[int64]int64{}, lsn: map[int64]string{}, discarded: map[int64]int64{}, dead: map[int64]*DeadLetter{}, attempts: map[int64]int{}}
-	for i, applied := 0, a.next(); i < len(applied.list); i += 2 {
-		l.applied[number(applied.at(i))] = number(applied.at(i + 1))
-	}
-	for _, seq := range a.next().list {
-		l.left[number(seq)] = true
-	}
-	for i, discarded := 0, a.next(); i < len(discarded.list); i += 2 {
-		l.discarded[number(discarded.at(i))] = number(discarded.at(i + 1))
-	}
-	for i, dead := 0, a.next(); i < len(dead.list); i += 2 {
-		value, _ := dead.at(i + 1).(string)
-		d, ok := deadLetter(value)
-		if !ok {
-			return nil, fmt.Errorf("loading the states of pending transactions: dead letter %v is %q", dead.at(i), value)
-		}
-		l.dead[number(dead.at(i))] = d
-	}
-	for i, attempts := 0, a.next(); i < len(attempts.list); i += 2 {
-		value, _ := attempts.at(i + 1).(string)
-		count, _, _ := strings.Cut(value, "|")
-		l.attempts[number(attempts.at(i))] = int(number(count))
-	}
+	st.LastSeq, st.LastChange, st.Paused = number(c.at(1)), number(c.at(2)), c.at(3) != nil
+	st.Missing, st.LostTail = moment(c.at(4)), moment(c.at(5))
+	lsn = map[int64]string{}
 	for _, m := range a.messages() {
 		if e := m.field("e"); e == "applied" || e == "discarded" && m.field("p") != "" {
-			l.lsn[number(m.field("p"))] = m.field("l")
+			lsn[number(m.field("p"))] = m.field("l")
 		}
 	}
-	return l, nil
+	return lsn, nil
 }
 
 // answer walks the nested lists that a script answers.

@@ -7,19 +7,16 @@ import (
 	"runtime"
 	"sync"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
-// loadCount bounds one page of a reload.
-const loadCount = 500
-
-// reload reads everything anew: counters and sets in one moment, then the
-// stream in pages. What happened since that moment follows from `changes`.
-func (s *Store) reload(ctx context.Context) error {
+// reload reads everything anew: counters, then the stream in pages, each with the states
+// of its transactions at its own moment, then what changed since the counters, so that the
+// view that is shown is of one moment. It is false when Redis was another one meanwhile, or
+// has forgotten a change: then the view stays what it was.
+func (s *Store) reload(ctx context.Context) (loaded bool, err error) {
 	started := time.Now()
 	if _, err := s.putBack(ctx, s.client); err != nil {
-		return err
+		return false, err
 	}
 	// A restarted Redis may have other settings than the one before.
 	if err := s.checkDurability(ctx); err != nil {
@@ -29,25 +26,32 @@ func (s *Store) reload(ctx context.Context) error {
 	before := s.state.LastSeq
 	s.mu.Unlock()
 	st := newState(s.opts.Tables, s.opts.Decoder)
-	sets, err := s.loadSets(ctx, st)
+	lsn, err := s.loadCounters(ctx, st)
 	if err != nil {
-		return err
+		return false, err
 	}
-	loading := newLoading(s.opts.Decoder, func(seq int64) bool { return seq <= st.LastSeq && !sets.left[seq] })
-	for page := range s.stored(ctx) {
-		if page.err != nil {
-			return fmt.Errorf("loading the pending transactions: %w", page.err)
+	loading := newLoading(s.opts.Decoder)
+	for page := range s.stored(ctx, st.Load, st.LastSeq) {
+		switch {
+		case errors.Is(page.err, ErrStale):
+			return false, nil
+		case page.err != nil:
+			return false, fmt.Errorf("loading the pending transactions: %w", page.err)
 		}
 		list, err := loading.read(page.messages)
 		if err != nil {
-			return err
+			return false, err
 		}
-		for _, t := range list {
-			if t != nil {
-				sets.settle(t)
-				st.insert(t)
+		for i, t := range list {
+			if err := page.standings[i].settle(t, lsn); err != nil {
+				return false, err
 			}
+			st.insert(t)
 		}
+		st.Swept, st.ahead = page.swept, page.change
+	}
+	if ok, err := s.complete(ctx, st); err != nil || !ok {
+		return false, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,37 +66,56 @@ func (s *Store) reload(ctx context.Context) error {
 	s.state, s.last = st, View{}
 	s.touched()
 	s.log.InfoContext(ctx, "the pending transactions were loaded", "transactions", st.sets.all.Len(), "took", time.Since(started))
-	return nil
+	return true, nil
 }
 
-// storedPage is one page of the stream of transactions, or why there is none.
+// complete brings a state that nobody sees yet up to what Redis holds; false when it must
+// be loaded anew.
+func (s *Store) complete(ctx context.Context, st *state) (bool, error) {
+	for {
+		n, err := s.read(ctx, st.LastSeq, st.LastChange)
+		if err != nil {
+			return false, err
+		}
+		if n.load != st.Load || n.seq < st.LastSeq || n.change < st.LastChange {
+			return false, nil
+		}
+		txs, err := s.decodeAll(n.entries, func(int64) bool { return false })
+		if err != nil {
+			return false, err
+		}
+		if done, ok := st.absorb(n, txs); done || !ok {
+			return ok, nil
+		}
+	}
+}
+
+// storedPage is one page of the stream of transactions without those that have replicated,
+// or why there is none. Change and swept are Redis' own at that moment.
 type storedPage struct {
-	messages []redis.XMessage
-	err      error
+	messages      []message
+	standings     []standing
+	change, swept int64
+	err           error
 }
 
-// stored yields the stream of transactions in pages, oldest first: the next ones are on
-// their way while the caller is busy with one. An error is the last page.
-func (s *Store) stored(ctx context.Context) func(yield func(storedPage) bool) {
+// stored yields the stream of transactions up to a seq in pages, oldest first: the next ones
+// are on their way while the caller is busy with one. An error is the last page.
+func (s *Store) stored(ctx context.Context, load string, upTo int64) func(yield func(storedPage) bool) {
 	return func(yield func(storedPage) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		pages := make(chan storedPage, 1)
 		var reading sync.WaitGroup
 		reading.Go(func() {
 			defer close(pages)
-			from := "-"
-			for {
+			for after, more := int64(0), true; more; {
 				var p storedPage
-				p.messages, p.err = s.client.XRangeN(ctx, s.prefix+"transactions", from, "+", loadCount).Result()
+				p, after, more = s.page(ctx, load, after, upTo)
 				select {
 				case pages <- p:
 				case <-ctx.Done():
 					return
 				}
-				if p.err != nil || len(p.messages) < loadCount {
-					return
-				}
-				from = "(" + p.messages[len(p.messages)-1].ID
 			}
 		})
 		defer reading.Wait()
@@ -108,36 +131,57 @@ func (s *Store) stored(ctx context.Context) func(yield func(storedPage) bool) {
 	}
 }
 
+// page reads the page after a seq. more: others may follow the one that ends with last.
+func (s *Store) page(ctx context.Context, load string, after, upTo int64) (p storedPage, last int64, more bool) {
+	reply, err := scripts.loadPage.Run(ctx, s.client, []string{s.prefix}, load, after, upTo, s.opts.loadCount).Slice()
+	if err != nil {
+		return storedPage{err: stale(err)}, after, false
+	}
+	a := answer{list: reply}
+	p.change, p.swept = number(a.at(0)), number(a.at(1))
+	if a.at(2) == nil {
+		return p, after, false
+	}
+	last, a.done = number(a.at(2)), 3
+	for list := a.next(); list.done < len(list.list); {
+		item := list.next()
+		entry := item.next()
+		m := message{}
+		m.id, _ = entry.at(0).(string)
+		m.fields, _ = entry.at(1).([]any)
+		p.messages = append(p.messages, m)
+		p.standings = append(p.standings, standing{position: item.at(1), discardedBy: item.at(2), dead: item.at(3), attempts: item.at(4)})
+	}
+	return p, last, true
+}
+
 // loading reads the pages of one reload on all processors: reading a transaction is
 // most of what a cold start is made of.
 type loading struct {
-	wanted  func(seq int64) bool
 	readers []*state // one a goroutine, for the names that it keeps
 }
 
-func newLoading(decoder Decoder, wanted func(seq int64) bool) *loading {
-	l := &loading{wanted: wanted, readers: make([]*state, runtime.GOMAXPROCS(0))}
+func newLoading(decoder Decoder) *loading {
+	l := &loading{readers: make([]*state, runtime.GOMAXPROCS(0))}
 	for i := range l.readers {
 		l.readers[i] = newState(nil, decoder)
 	}
 	return l
 }
 
-// read gives the transactions of a page in its order, nil for those that are not wanted.
-func (l *loading) read(page []redis.XMessage) ([]*Tx, error) {
+// read gives the transactions of a page in its order.
+func (l *loading) read(page []message) ([]*Tx, error) {
 	list, failed := make([]*Tx, len(page)), make([]error, len(l.readers))
 	var working sync.WaitGroup
 	for i, reader := range l.readers {
 		working.Go(func() {
 			for at := i; at < len(page); at += len(l.readers) {
-				e, err := entryOf(messageOf(page[at]))
+				e, err := entryOf(page[at])
 				if err != nil {
 					failed[i] = err
 					return
 				}
-				if l.wanted(e.seq) {
-					list[at] = reader.read(e.seq, e.head, e.body)
-				}
+				list[at] = reader.read(e.seq, e.head, e.body)
 			}
 		})
 	}

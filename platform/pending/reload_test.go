@@ -1,17 +1,23 @@
 package pending
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
 )
 
 // TestViewEqualsReload: whatever happens through several processes, the view
-// that each of them has followed is what a new process loads.
+// that each of them has followed is what a new process loads, also when things happen
+// between the pages of its load.
 func TestViewEqualsReload(t *testing.T) {
 	t.Parallel()
 	r := newRedis(t, "appendfsync no")
@@ -41,7 +47,7 @@ func TestViewEqualsReload(t *testing.T) {
 			})
 			return out
 		}
-		rt.Repeat(map[string]func(*rapid.T){
+		actions := map[string]func(*rapid.T){
 			"create": func(*rapid.T) {
 				id := newID()
 				ids = append(ids, id)
@@ -101,21 +107,48 @@ func TestViewEqualsReload(t *testing.T) {
 				must(t, stores[0].client.Del(t.Context(), stores[0].prefix+"load").Err())
 				se = session(t, pick())
 			},
-			"": func(rt *rapid.T) {
-				whole(t, stores[0])
-				o := Options{Site: "observatory", Tables: testTables, Decoder: changeDecoder{}, Durability: Relaxed}
-				fresh, err := Open(t.Context(), stores[0].client, o)
-				must(t, err)
-				want := picture(catchUp(t, fresh))
-				must(t, fresh.Close())
-				for i, s := range stores {
-					if diff := cmp.Diff(want, picture(catchUp(t, s))); diff != "" {
-						rt.Fatalf("process %d differs from a reload:\n%s", i, diff)
-					}
+		}
+		names := slices.Sorted(maps.Keys(actions))
+		actions[""] = func(rt *rapid.T) {
+			whole(t, stores[0])
+			meanwhile := rapid.SliceOfN(rapid.SampledFrom(names), 0, 4).Draw(rt, "meanwhile")
+			client := stores[0].client.Fork("fresh")
+			client.AddHook(beforePages(func() {
+				if len(meanwhile) > 0 {
+					actions[meanwhile[0]](rt)
+					meanwhile = meanwhile[1:]
 				}
-			},
-		})
+			}))
+			fresh, err := Open(t.Context(), client, Options{Site: "observatory", Tables: testTables, Decoder: changeDecoder{}, Durability: Relaxed, loadCount: 3})
+			must(t, err)
+			want := picture(catchUp(t, fresh))
+			must(t, errors.Join(fresh.Close(), client.Close()))
+			for i, s := range stores {
+				if diff := cmp.Diff(want, picture(catchUp(t, s))); diff != "" {
+					rt.Fatalf("process %d differs from a reload:\n%s", i, diff)
+				}
+			}
+		}
+		rt.Repeat(actions)
 	})
+}
+
+// beforePages is called before each page of a load.
+type beforePages func()
+
+func (beforePages) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (f beforePages) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if args := cmd.Args(); len(args) > 1 && args[1] == scripts.loadPage.Hash() {
+			f()
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (beforePages) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }
 
 func tryAccept(t testing.TB, s *Store, changes ...Change) {

@@ -15,12 +15,12 @@ var scriptFiles embed.FS
 // scripts are the changes of state. Each file begins with the line that tells
 // Redis its flags; the shared prelude follows it.
 var scripts = struct {
-	accept, putBack, beginEpoch, raiseEpoch, connected, raiseBatch, settle, fail, block, retry, mark, unsweep, expire, lease, release, pause, catchUp, load, renewLogin *redis.Script
+	accept, putBack, beginEpoch, raiseEpoch, connected, raiseBatch, settle, fail, block, retry, mark, unsweep, expire, lease, release, pause, catchUp, load, loadPage, renewLogin *redis.Script
 }{
 	accept: script("accept"), putBack: script("put_back"), beginEpoch: script("begin_epoch"), raiseEpoch: script("raise_epoch"),
 	connected: script("connected"), raiseBatch: script("raise_batch"), settle: script("settle"), fail: script("fail"), block: script("block"),
 	retry: script("retry"), mark: script("mark"), unsweep: script("unsweep"), expire: script("expire"), lease: script("lease"),
-	release: script("release"), pause: script("pause"), catchUp: script("catch_up"), load: script("load"), renewLogin: script("renew_login"),
+	release: script("release"), pause: script("pause"), catchUp: script("catch_up"), load: script("load"), loadPage: script("load_page"), renewLogin: script("renew_login"),
 }
 
 func script(name string) *redis.Script {

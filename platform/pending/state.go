@@ -17,6 +17,9 @@ type state struct {
 	dirty     []bool // per table, changed since the last picture
 	setsDirty bool
 	names     map[string]string // operations and actors, each kept once
+	// ahead is the change up to which parts of a load may be ahead of LastChange: what
+	// such a change is about may have replicated and be forgotten already.
+	ahead int64
 }
 
 func newState(tables []Table, decoder Decoder) *state {
@@ -187,7 +190,7 @@ func (s *state) displace(t *Tx) {
 func (s *state) change(seq int64, f func(*Tx)) bool {
 	old, ok := s.sets.all.Get(&Tx{Seq: seq})
 	if !ok {
-		return false
+		return s.LastChange < s.ahead
 	}
 	t := *old
 	f(&t)
@@ -210,7 +213,7 @@ func (s *state) change(seq int64, f func(*Tx)) bool {
 func (s *state) discard(seq int64, f func(*Tx)) bool {
 	old, ok := s.sets.all.Get(&Tx{Seq: seq})
 	if !ok {
-		return false
+		return s.LastChange < s.ahead
 	}
 	if old.State != StateDiscarded {
 		s.withdraw(old)

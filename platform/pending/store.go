@@ -44,6 +44,8 @@ type Options struct {
 	Logger     *slog.Logger
 	// Now is the clock, time.Now unless told.
 	Now func() time.Time
+	// loadCount bounds one page of a load, 500 but in tests.
+	loadCount int
 }
 
 // Store is the Redis of a secondary site with this process's view of it. It is
@@ -106,6 +108,9 @@ func Open(ctx context.Context, client *rdb.Client, o Options) (*Store, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.loadCount == 0 {
+		o.loadCount = 500
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

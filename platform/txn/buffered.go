@@ -105,6 +105,14 @@ func (w *Buffered) Write(ctx context.Context, req Request, build func(ctx contex
 			return v.draft.dryRun()
 		}
 		if w.config.Direct != nil && len(v.builder.discards) == 0 && bypasses(v.view, v.draft.changes) {
+			// The ledgers know nothing of an attempt that was buffered and is a dead letter now.
+			existing, err := w.existing(ctx, req)
+			switch {
+			case err != nil:
+				return Receipt{}, err
+			case existing != nil:
+				return w.replay(ctx, req, existing)
+			}
 			return w.config.Direct.commit(ctx, req, v.draft)
 		}
 		tx := v.draft.transaction(req, w.config.Site)
@@ -249,17 +257,22 @@ func (a answered) QueryRow(context.Context, string, ...any) pgx.Row { return a.r
 // refuse gives a refusal, unless the request's key says that an earlier attempt
 // was accepted.
 func (w *Buffered) refuse(ctx context.Context, req Request, refusal error) (Receipt, error) {
-	if req.Key == "" {
-		return Receipt{}, refusal
-	}
-	existing, err := w.config.Store.Existing(ctx, req.Actor, req.Key)
-	if err != nil {
+	existing, err := w.existing(ctx, req)
+	switch {
+	case err != nil:
 		return Receipt{}, err
-	}
-	if existing == nil {
+	case existing == nil:
 		return Receipt{}, refusal
 	}
 	return w.replay(ctx, req, existing)
+}
+
+// existing is an earlier attempt that this site has buffered with the request's key, nil when there is none.
+func (w *Buffered) existing(ctx context.Context, req Request) (*pending.Existing, error) {
+	if req.Key == "" {
+		return nil, nil
+	}
+	return w.config.Store.Existing(ctx, req.Actor, req.Key)
 }
 
 // replay is the receipt of an earlier attempt that this site accepted.

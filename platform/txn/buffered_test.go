@@ -2,6 +2,7 @@ package txn_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"testing"
@@ -120,8 +121,11 @@ func TestWritesPassTheBufferOnlyWhileNothingIsPending(t *testing.T) {
 		Replayed: func(context.Context, lsn.Position) error { replayed++; return nil },
 	})
 	w := txn.NewBuffered(txn.BufferedConfig{Store: s.Store, Reader: s.Reader, Catalog: s.Catalog, Problems: s.Problems, Site: s.Site, SiteID: s.SiteID, Direct: direct})
-	write := func() txn.Receipt {
-		receipt, err := w.Write(ctx, txntest.Request("write-note"), func(_ context.Context, tx *txn.Builder) error {
+	write := func(key string) txn.Receipt {
+		t.Helper()
+		req := txntest.Request("write-note")
+		req.Key = key
+		receipt, err := w.Write(ctx, req, func(_ context.Context, tx *txn.Builder) error {
 			tx.Add(txntest.NewWrite(tx, "x", nil))
 			return nil
 		})
@@ -130,12 +134,34 @@ func TestWritesPassTheBufferOnlyWhileNothingIsPending(t *testing.T) {
 		}
 		return receipt
 	}
-	if r := write(); r.State != pending.StateApplied || r.CommitLSN == "" || replayed != 1 {
+	if r := write(""); r.State != pending.StateApplied || r.CommitLSN == "" || replayed != 1 {
 		t.Errorf("with an empty buffer: %+v, waited %d times for the replica", r, replayed)
 	}
 	txntest.Note(t, s.Buffered, "waits", nil)
-	if r := write(); r.State != pending.StateBuffered {
-		t.Errorf("with something in the buffer: %+v", r)
+	first := write("again")
+	if first.State != pending.StateBuffered {
+		t.Errorf("with something in the buffer: %+v", first)
+	}
+	// Nothing but dead letters is left: a repetition finds its first attempt all the same.
+	session, err := s.Store.BeginEpoch(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := session.Connected(ctx, pending.Claim{}); err != nil {
+		t.Fatal(err)
+	}
+	var failed []pending.Failure
+	for tx := range s.Store.Current().Buffered() {
+		failed = append(failed, pending.Failure{Seq: tx.Seq, Problem: json.RawMessage(`{}`), At: time.Now()})
+	}
+	if err := session.Fail(ctx, failed); err != nil {
+		t.Fatal(err)
+	}
+	if r := write(""); r.State != pending.StateApplied {
+		t.Errorf("with nothing but dead letters: %+v", r)
+	}
+	if r := write("again"); !r.Replayed || r.TransactionID != first.TransactionID || r.State != pending.StateFailed {
+		t.Errorf("the repetition of a dead letter: %+v, not %s", r, first.TransactionID)
 	}
 }
 

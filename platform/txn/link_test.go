@@ -486,8 +486,64 @@ func TestLargeTransactionIsFoundAgainOverASlowLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := line.Passed(sandbox.Inbound)
-	stop := make(chan struct{})
-	longest := make(chan float64)
+	stalled := longestStall(t, s)
+	began := time.Now()
+	answer, err = flush(ctx, second, claim.Batch+1, [][]*txn.Item{items})
+	took := time.Since(began)
+	if most := stalled(); most > 2 || took < 3*time.Second {
+		t.Errorf("main saw it stalled for %.1f s of the %.1f s that it took", most, took.Seconds())
+	}
+	if err != nil || answer.Groups[0].Items[0].Outcome != txn.Applied {
+		t.Fatalf("the second flush: %+v, %v", answer, err)
+	}
+	if back := line.Passed(sandbox.Inbound) - before; back > 100_000 {
+		t.Errorf("%d bytes came back for %d sent", back, items[0].Bytes())
+	}
+}
+
+// TestManyDeadLettersAreAskedForInParts: main must not take a processor that connects with
+// thousands of dead letters over a slow line for one that is stalled.
+func TestManyDeadLettersAreAskedForInParts(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	ctx := sandboxtest.Context(t)
+	applied := txntest.EditNote(t, s.Buffered, txntest.Edit{ID: txntest.Note(t, s.Buffered, "x", nil), Body: "y", Status: "open"})
+	first, claim := connect(t, s, s.LinkConfig(), 1)
+	if answer, err := flush(ctx, first, claim.Batch+1, [][]*txn.Item{prepare(t, first, transactions(t, s)...)}); err != nil || answer.Groups[0].Items[1].Outcome != txn.Applied {
+		t.Fatalf("%+v, %v", answer, err)
+	}
+	dead := make([]uuid.UUID, 10_000, 10_001)
+	for i := range dead {
+		dead[i] = uuid.New()
+	}
+	dead = append(dead, applied.TransactionID)
+	line, config := overALine(t, s)
+	kbps := 1000.0 // 3 s for all of them
+	if err := line.Apply(sandbox.Change{BandwidthKbps: &kbps}); err != nil {
+		t.Fatal(err)
+	}
+	stalled := longestStall(t, s)
+	began := time.Now()
+	second, claim, err := txn.Connect(ctx, config, s.Catalog, 2, dead)
+	took := time.Since(began)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second.Close()
+	if most := stalled(); most > 1.5 || took < 2*time.Second {
+		t.Errorf("main saw it stalled for %.1f s of the %.1f s that it took", most, took.Seconds())
+	}
+	if !slices.Equal(claim.Found, []uuid.UUID{applied.TransactionID}) {
+		t.Errorf("found %v, want %s", claim.Found, applied.TransactionID)
+	}
+}
+
+// longestStall watches main's processors until the function returned is called, which gives
+// for how many seconds one of them waited for its client in the middle of something.
+func longestStall(t *testing.T, s *txntest.Sites) func() float64 {
+	t.Helper()
+	ctx := sandboxtest.Context(t)
+	stop, longest := make(chan struct{}), make(chan float64)
 	go func() {
 		var most float64
 		for {
@@ -505,18 +561,9 @@ WHERE datname = current_database() AND application_name LIKE $1 AND state = 'act
 			}
 		}
 	}()
-	began := time.Now()
-	answer, err = flush(ctx, second, claim.Batch+1, [][]*txn.Item{items})
-	took := time.Since(began)
-	close(stop)
-	if most := <-longest; most > 2 || took < 3*time.Second {
-		t.Errorf("main saw it stalled for %.1f s of the %.1f s that it took", most, took.Seconds())
-	}
-	if err != nil || answer.Groups[0].Items[0].Outcome != txn.Applied {
-		t.Fatalf("the second flush: %+v, %v", answer, err)
-	}
-	if back := line.Passed(sandbox.Inbound) - before; back > 100_000 {
-		t.Errorf("%d bytes came back for %d sent", back, items[0].Bytes())
+	return func() float64 {
+		close(stop)
+		return <-longest
 	}
 }
 
