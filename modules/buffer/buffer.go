@@ -133,6 +133,7 @@ func New(config Config) (*Module, error) {
 			l, claim, err := txn.Connect(ctx, line, config.Catalog, epoch, dead)
 			return l, claim, err
 		},
+		shown:   m.follow.shown.Load,
 		flushed: m.tracker.Flushed,
 		limit:   limits{count: config.BatchSize, bytes: config.BatchBytes},
 		retries: config.RetryAttempts, delay: config.RetryDelay, idle: config.Interval,

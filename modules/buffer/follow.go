@@ -24,9 +24,10 @@ func (m *Module) beforeLook() any {
 // follow is what the tracker's callback remembers.
 type follow struct {
 	mu      sync.Mutex
-	behind  atomic.Bool // the replica shows less than it did; read without mu, which is held while Redis is asked
-	at      int64       // the batch at which that was last put right
-	putBack time.Time   // and when
+	behind  atomic.Bool  // the replica shows less than it did; read without mu, which is held while Redis is asked
+	at      int64        // the batch at which that was last put right
+	putBack time.Time    // and when
+	shown   atomic.Int64 // the highest batch that it has shown
 }
 
 // seen is called by the tracker after each look: the site's commit number at the
@@ -38,6 +39,7 @@ func (m *Module) seen(ctx context.Context, before any, r lsn.Replica) error {
 	b := before.(seenBefore)
 	m.follow.mu.Lock()
 	defer m.follow.mu.Unlock()
+	m.follow.shown.Store(max(r.Batch, m.follow.shown.Load()))
 	if b.load == "" {
 		return nil // nothing is known of the buffer yet
 	}

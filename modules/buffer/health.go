@@ -122,7 +122,7 @@ func (m *Module) examineBuffer(ctx context.Context, f *findings) {
 		f.limping = append(f.limping, "within the last hour the primary had lost commits of this site; they were sent again")
 	}
 	if !view.Missing.IsZero() {
-		f.limping = append(f.limping, "within the last week the primary had commits that the site's Redis did not know: acknowledged writes may be missing")
+		f.limping = append(f.limping, "within the last week the primary or the replica had commits that the site's Redis did not know: acknowledged writes may be missing")
 	}
 	switch r := m.state.report(); {
 	case view.Paused:

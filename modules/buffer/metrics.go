@@ -29,7 +29,7 @@ var (
 	metricLagBytes      = prometheus.NewDesc("opsdb_replica_lag_bytes", "Log of the primary that the replica has not replayed.", nil, nil)
 	metricLagSeconds    = prometheus.NewDesc("opsdb_replica_lag_seconds", "Age of the newest replayed transaction while something is missing.", nil, nil)
 	metricBehind        = prometheus.NewDesc("opsdb_replica_behind", "1 while the replica shows less than it did and reads wait.", nil, nil)
-	metricAlarm         = prometheus.NewDesc("opsdb_buffer_alarm", "1 when the primary has seen commits that the site's Redis does not know: acknowledged writes may be missing.", nil, nil)
+	metricAlarm         = prometheus.NewDesc("opsdb_buffer_alarm", "1 when the primary or the site's replica has seen commits that the site's Redis does not know: acknowledged writes may be missing.", nil, nil)
 	metricRedisUp       = prometheus.NewDesc("opsdb_redis_reachable", "1 while the site's Redis answers.", nil, nil)
 	metricRedisUsed     = prometheus.NewDesc("opsdb_redis_memory_bytes", "Memory that the site's Redis uses.", nil, nil)
 	metricRedisMax      = prometheus.NewDesc("opsdb_redis_memory_max_bytes", "Memory that the site's Redis may use; 0 for no limit.", nil, nil)

@@ -67,6 +67,7 @@ type processor struct {
 	store   store
 	begin   func(ctx context.Context) (session, int64, error)
 	connect func(ctx context.Context, epoch int64, dead []uuid.UUID) (link, txn.Claim, error)
+	shown   func() int64 // the highest number that the replica has shown
 	flushed func(at lsn.LSN)
 	limit   limits
 	retries int
@@ -263,7 +264,7 @@ func (p *processor) open(ctx context.Context) (session, link, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	found := pending.Claim{Batch: claim.Batch, LastSeq: claim.LastSeq}
+	found := pending.Claim{Batch: claim.Batch, LastSeq: claim.LastSeq, Shown: p.shown()}
 	for _, id := range claim.Found {
 		found.InLedger = append(found.InLedger, seqs[id])
 	}
@@ -276,7 +277,7 @@ func (p *processor) open(ctx context.Context) (session, link, error) {
 		p.log.ErrorContext(ctx, "the primary has lost commits of this site; they are sent again", "transactions", len(connection.LostTail), "batch", claim.Batch)
 	}
 	if connection.Alarm {
-		p.log.ErrorContext(ctx, "the primary has seen commits that this site's Redis does not know: acknowledged writes may be missing", "batch", claim.Batch)
+		p.log.ErrorContext(ctx, "the primary or the replica has seen commits that this site's Redis does not know: acknowledged writes may be missing", "batch", claim.Batch, "shown", found.Shown)
 	}
 	p.figures.claims.Inc()
 	p.figures.lostTail.Add(float64(len(connection.LostTail)))

@@ -88,6 +88,9 @@ func (se Session) RaiseEpoch(ctx context.Context, primary int64) error {
 // our dead letters its ledger has.
 type Claim struct {
 	Batch, LastSeq int64
+	// Shown is the highest number of the site that its replica has shown, as far as this
+	// process knows. Main may have lost it in a failover, and Redis have forgotten it.
+	Shown int64
 	// InLedger are the seqs of those dead letters: they go back to the buffer and
 	// are found again.
 	InLedger []int64
@@ -110,7 +113,7 @@ type Connection struct {
 // connection. Commit numbers begin above ours, the claim's and the clock's; seq
 // is at least the claim's last_seq.
 func (se Session) Connected(ctx context.Context, c Claim) (Connection, error) {
-	args := []any{c.Batch, c.LastSeq, se.store.now().UnixMicro()}
+	args := []any{c.Batch, c.LastSeq, se.store.now().UnixMicro(), c.Shown}
 	for _, seq := range c.InLedger {
 		args = append(args, seq)
 	}

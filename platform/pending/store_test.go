@@ -116,15 +116,15 @@ func TestConnectedBeginsAboveEveryNumber(t *testing.T) {
 	t.Parallel()
 	now := testTime
 	s := openStore(t, newRedis(t), func(o *Options) { o.Now = func() time.Time { return now } })
-	for _, c := range []struct{ ours, claim, want int64 }{
-		{5, 3, testTime.UnixMicro()}, {1 << 52, 3, 1 << 52}, {5, 1 << 52, 1 << 52},
+	for _, c := range []struct{ ours, claim, shown, want int64 }{
+		{5, 3, 3, testTime.UnixMicro()}, {1 << 52, 3, 5, 1 << 52}, {5, 1 << 52, 5, 1 << 52}, {5, 3, 1 << 52, 1 << 52},
 	} {
 		must(t, s.client.Set(t.Context(), s.prefix+"batch", c.ours, 0).Err())
 		se := session(t, s)
-		got, err := se.Connected(t.Context(), Claim{Batch: c.claim})
+		got, err := se.Connected(t.Context(), Claim{Batch: c.claim, Shown: c.shown})
 		must(t, err)
-		if got.Batch != c.want || got.Alarm != (c.claim > c.ours) {
-			t.Errorf("ours %d, claim %d: %+v, want %d", c.ours, c.claim, got, c.want)
+		if got.Batch != c.want || got.Alarm != (max(c.claim, c.shown) > c.ours) {
+			t.Errorf("ours %d, claim %d, shown %d: %+v, want %d", c.ours, c.claim, c.shown, got, c.want)
 		}
 		if first, err := se.RaiseBatch(t.Context(), 1); err != nil || first != c.want+1 {
 			t.Errorf("the first number is %d, %v", first, err)

@@ -245,7 +245,7 @@ func (b *builder) event(e *raw) (out protocol.Event, ok bool) {
 		out.Epoch, out.Load = a.small(), a.load()
 	case protocol.EventConnected:
 		out.Epoch, out.Load, out.Batch, out.LastSeq = a.small(), a.load(), a.number(), a.small()
-		a.next() // the time
+		a.rest = a.rest[2:] // the time, what the replica has shown
 		for len(a.rest) > 0 {
 			out.Set |= 1 << a.tx()
 		}
