@@ -92,6 +92,7 @@ type Module struct {
 	follow    follow
 	rates     rates
 	figures   *figures
+	started   time.Time
 	looked    time.Time // when a process in standby last asked for the primary
 
 	stop     context.CancelFunc
@@ -106,7 +107,7 @@ func New(config Config) (*Module, error) {
 	if config.Site == "" || config.Reader == nil || config.Catalog == nil || config.Problems == nil {
 		return nil, errors.New("making the buffer module: site, reader, catalog and problems are required")
 	}
-	m := &Module{config: config, log: config.Logger, state: &processorState{status: statusStarting}, figures: newFigures(), stopping: make(chan struct{})}
+	m := &Module{config: config, log: config.Logger, started: config.Clock(), state: &processorState{status: statusStarting}, figures: newFigures(), stopping: make(chan struct{})}
 	if config.Store == nil {
 		if config.Primary == nil {
 			return nil, errors.New("making the buffer module: main needs its primary")

@@ -2,11 +2,15 @@ package buffer
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/opsdb/opsdb/platform/lsn"
+	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/problem"
 )
 
 // seenBefore is what the buffer held before the replica was looked at.
@@ -81,18 +85,37 @@ func (m *Module) replicaBehind() bool {
 // the primary: behind a line that is down main may have failed over, and nobody here
 // knows yet what it has lost.
 func (m *Module) expire(ctx context.Context) {
-	heard := m.state.lastHeard()
-	if heard.IsZero() {
+	last := m.state.lastHeard()
+	heard, ok := heardForSure(m.started, last, last.Sub(m.started), m.config.Store.Retention())
+	if !ok {
 		return
 	}
 	for ctx.Err() == nil {
 		n, err := m.config.Store.Expire(ctx, heard)
 		if err != nil {
-			m.log.DebugContext(ctx, "replicated transactions could not be forgotten now", "error", err)
+			level := slog.LevelWarn
+			if errors.Is(err, pending.ErrStale) || errors.Is(err, problem.PendingUnavailable) {
+				level = slog.LevelDebug // another process, or a Redis that is away
+			}
+			m.log.Log(ctx, level, "replicated transactions could not be forgotten now", "error", err)
 			return
 		}
 		if n == 0 {
 			return
 		}
 	}
+}
+
+// heardForSure is when main was heard of, no later than this process can have measured
+// itself, so that a clock that is set makes nothing look old: passed is by the monotonic
+// clock. A process that is here for less than the retention does not know what the clock
+// was before; it is false for one, and when main was never heard of.
+func heardForSure(started, heard time.Time, passed, retention time.Duration) (time.Time, bool) {
+	if heard.IsZero() || passed < retention {
+		return time.Time{}, false
+	}
+	if steady := started.Round(0).Add(passed); steady.Before(heard.Round(0)) {
+		return steady, true
+	}
+	return heard, true
 }

@@ -7,7 +7,8 @@ import (
 	"github.com/opsdb/opsdb/modules/buffer/internal/db"
 )
 
-// lookAtRedis asks the site's Redis now and then how it is, for the metrics.
+// lookAtRedis asks the site's Redis now and then how it is, for the metrics, and whether it
+// still keeps what it answers: somebody may change that under a running server.
 func (m *Module) lookAtRedis(ctx context.Context) {
 	bounded, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -15,6 +16,9 @@ func (m *Module) lookAtRedis(ctx context.Context) {
 	if err != nil {
 		m.log.DebugContext(ctx, "the site's Redis cannot be asked how it is", "error", err)
 		return // that it is away is known from the store's own exchanges
+	}
+	if err := m.config.Store.CheckDurability(bounded); err != nil {
+		m.log.DebugContext(ctx, "the site's Redis is not durable, or cannot be asked", "error", err)
 	}
 	m.figures.mu.Lock()
 	defer m.figures.mu.Unlock()

@@ -29,6 +29,7 @@ var (
 	metricLagBytes      = prometheus.NewDesc("opsdb_replica_lag_bytes", "Log of the primary that the replica has not replayed.", nil, nil)
 	metricLagSeconds    = prometheus.NewDesc("opsdb_replica_lag_seconds", "Age of the newest replayed transaction while something is missing.", nil, nil)
 	metricBehind        = prometheus.NewDesc("opsdb_replica_behind", "1 while the replica shows less than it did and reads wait.", nil, nil)
+	metricLostTail      = prometheus.NewDesc("opsdb_buffer_lost_tail", "1 for an hour after the primary had lost commits of the site, which are sent again.", nil, nil)
 	metricAlarm         = prometheus.NewDesc("opsdb_buffer_alarm", "1 when the primary or the site's replica has seen commits that the site's Redis does not know: acknowledged writes may be missing.", nil, nil)
 	metricRedisUp       = prometheus.NewDesc("opsdb_redis_reachable", "1 while the site's Redis answers.", nil, nil)
 	metricRedisUsed     = prometheus.NewDesc("opsdb_redis_memory_bytes", "Memory that the site's Redis uses.", nil, nil)
@@ -42,7 +43,7 @@ var (
 
 var descriptions = []*prometheus.Desc{
 	metricTransactions, metricOldest, metricOldestPending, metricOldestDead, metricCapacity, metricRows, metricPaused, metricDurable, metricProcessed, metricStatus,
-	metricLastRun, metricOnline, metricLagBytes, metricLagSeconds, metricBehind, metricAlarm, metricRedisUp, metricRedisUsed, metricRedisMax,
+	metricLastRun, metricOnline, metricLagBytes, metricLagSeconds, metricBehind, metricAlarm, metricLostTail, metricRedisUp, metricRedisUsed, metricRedisMax,
 	metricRedisFailing, metricRedisFsync, metricSiteSeen, metricSiteWaiting,
 }
 
@@ -178,6 +179,7 @@ func (m *Module) Collect(out chan<- prometheus.Metric) {
 	gauge(metricLagSeconds, replica.Lag.Seconds())
 	gauge(metricBehind, flag(m.replicaBehind()))
 	gauge(metricAlarm, flag(!view.Missing.IsZero()))
+	gauge(metricLostTail, flag(!view.LostTail.IsZero()))
 	for _, f := range m.figures.collectors() {
 		f.Collect(out)
 	}

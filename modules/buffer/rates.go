@@ -11,7 +11,7 @@ type rates struct {
 	mu       sync.Mutex
 	at       time.Time
 	seq      int64
-	applied  int64
+	done     int64
 	in, out  float64 // transactions a second
 	measured bool
 }
@@ -22,7 +22,9 @@ const smoothing = 0.1
 // measure is called once a second.
 func (m *Module) measure(context.Context) {
 	view := m.config.Store.Current()
-	done := m.state.report().Processed
+	// By what every process of the site sees, whichever of them drains.
+	c := view.Counts()
+	done := view.LastSeq - int64(c.Buffered+c.Failed+c.Blocked)
 	now := m.config.Clock()
 	r := &m.rates
 	r.mu.Lock()
@@ -30,9 +32,9 @@ func (m *Module) measure(context.Context) {
 	passed := now.Sub(r.at).Seconds()
 	if r.measured && passed > 0 && view.LastSeq >= r.seq {
 		r.in += smoothing * (float64(view.LastSeq-r.seq)/passed - r.in)
-		r.out += smoothing * (float64(done-r.applied)/passed - r.out)
+		r.out += smoothing * (float64(done-r.done)/passed - r.out)
 	}
-	r.at, r.seq, r.applied, r.measured = now, view.LastSeq, done, true
+	r.at, r.seq, r.done, r.measured = now, view.LastSeq, done, true
 }
 
 func (r *rates) read() (in, out float64) {

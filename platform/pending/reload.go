@@ -19,8 +19,8 @@ func (s *Store) reload(ctx context.Context) (loaded bool, err error) {
 		return false, err
 	}
 	// A restarted Redis may have other settings than the one before.
-	if err := s.checkDurability(ctx); err != nil {
-		s.log.ErrorContext(ctx, "the buffer's Redis is not as it must be", "error", err)
+	if err := s.CheckDurability(ctx); err != nil && !errors.Is(err, ErrNotDurable) {
+		return false, err
 	}
 	s.mu.Lock()
 	before := s.state.LastSeq

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -118,7 +119,7 @@ func Open(ctx context.Context, client *rdb.Client, o Options) (*Store, error) {
 	s := &Store{client: client, prefix: "site:" + o.Site + ":", opts: o, log: o.Logger, now: o.Now, state: newState(o.Tables, o.Decoder), names: map[string]string{}}
 	s.status.Store(&Status{Mode: o.Durability})
 	client.OnConnect(s.onConnect)
-	if err := s.checkDurability(ctx); err != nil && !rdb.Unreachable(err) {
+	if err := s.CheckDurability(ctx); err != nil && !rdb.Unreachable(err) {
 		return nil, err
 	}
 	if _, err := s.CatchUp(ctx); err != nil {
@@ -133,6 +134,9 @@ func Open(ctx context.Context, client *rdb.Client, o Options) (*Store, error) {
 
 // Close ends the following. Views taken before stay usable.
 func (s *Store) Close() error { return errors.Join(s.forget(), s.follows.stop()) }
+
+// Retention is how long a replicated transaction is kept.
+func (s *Store) Retention() time.Duration { return s.opts.Retention }
 
 // Site is the short name of the site.
 func (s *Store) Site() string { return s.opts.Site }
@@ -167,21 +171,36 @@ func (s *Store) setStatus(f func(*Status)) {
 	}
 }
 
-// checkDurability reads the settings of the server that answers now.
-func (s *Store) checkDurability(ctx context.Context) error {
+// CheckDurability reads the settings of the server that answers now, by which writes are
+// accepted or refused from then on, and logs what has changed. ErrNotDurable: it can lose
+// acknowledged writes, and Options.Durability is Strict.
+func (s *Store) CheckDurability(ctx context.Context) error {
 	d, err := s.client.Durability(ctx)
 	if err != nil {
 		return fmt.Errorf("checking the buffer's Redis: %w", err)
 	}
+	before := s.status.Load()
 	s.setStatus(func(st *Status) { st.Checked, st.Durability = true, d })
+	if before.Checked && slices.Equal(before.Durability.Findings, d.Findings) && before.Durability.Unknown == d.Unknown {
+		return s.refusal(d)
+	}
 	if d.Unknown != "" {
 		s.log.WarnContext(ctx, "some settings of the buffer's Redis are not known", "unknown", d.Unknown)
 	}
-	if d.Safe() {
-		return nil
-	}
-	if s.opts.Durability == Relaxed {
+	switch refusal := s.refusal(d); {
+	case refusal != nil:
+		s.log.ErrorContext(ctx, "the buffer's Redis is not as it must be", "error", refusal)
+	case !d.Safe():
 		s.log.WarnContext(ctx, "the buffer's Redis can lose acknowledged writes", "findings", d.Findings)
+	case before.Checked && !before.Durability.Safe():
+		s.log.InfoContext(ctx, "the buffer's Redis keeps again what it acknowledges")
+	}
+	return s.refusal(d)
+}
+
+// refusal is ErrNotDurable with the reasons, nil when the site may accept writes.
+func (s *Store) refusal(d rdb.Durability) error {
+	if d.Safe() || s.opts.Durability == Relaxed {
 		return nil
 	}
 	return fmt.Errorf("%w: %s (BUFFER_DURABILITY=relaxed overrides)", ErrNotDurable, d.Error())

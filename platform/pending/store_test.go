@@ -404,3 +404,24 @@ func TestExpireGoesOnBehindAFullSlice(t *testing.T) {
 		}
 	}
 }
+
+// Somebody may change the settings of a running server.
+func TestDurabilityIsLookedAtAgain(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, newRedis(t))
+	fsync := func(policy string) {
+		t.Helper()
+		must(t, s.client.ConfigSet(t.Context(), "appendfsync", policy).Err())
+	}
+	accept(t, s, execution(newID()))
+	fsync("everysec")
+	if err := s.CheckDurability(t.Context()); !errors.Is(err, ErrNotDurable) {
+		t.Errorf("with everysec: %v", err)
+	}
+	if _, err := s.Accept(t.Context(), request(catchUp(t, s), "", execution(newID()))); !errors.Is(err, problem.PendingUnavailable) {
+		t.Errorf("a write that the server can lose: %v", err)
+	}
+	fsync("always")
+	must(t, s.CheckDurability(t.Context()))
+	accept(t, s, execution(newID()))
+}
