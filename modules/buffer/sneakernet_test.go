@@ -569,3 +569,23 @@ func TestImportGoesOnAfterLocksAndLostConnections(t *testing.T) {
 	start(t, make1(t, s))
 	drained(t, s, 60*time.Second)
 }
+
+// FuzzSneakernetFile: whatever a file says, reading it ends, and what it gives to the check is
+// only what the signed digest covers when there is no error.
+func FuzzSneakernetFile(f *testing.F) {
+	f.Add([]byte("{}\n{}\n{}\n"))
+	f.Add([]byte(`{"format":"opsdb-sneakernet/1","site":"observatory","transactions":1}` + "\n" + `{"id":"0198c0de-0000-7000-8000-000000000001","seq":1}` + "\n" + `{"sha256":"00","signature":"AA=="}` + "\n"))
+	f.Fuzz(func(t *testing.T, file []byte) {
+		seen := 0
+		_, by, content, err := readFile(bytes.NewReader(file), func(SneakernetHeader, *pending.Transaction) error {
+			seen++
+			return nil
+		})
+		if err == nil && content == nil && seen > bytes.Count(file, []byte("\n")) {
+			t.Errorf("%d transactions in %d lines", seen, bytes.Count(file, []byte("\n")))
+		}
+		if err == nil && by.SHA256 == "" {
+			t.Error("a file without a digest is whole")
+		}
+	})
+}
