@@ -43,7 +43,7 @@ type Options struct {
 	Growth bool
 	// Folder is where results are merged into; empty writes nothing.
 	Folder string
-	// Profiles is the folder that gets the servers' profiles of P1, P2 and P5 to P8; empty
+	// Profiles is the folder that gets the servers' profiles of P1, P2 and P4 to P8; empty
 	// takes none. They are asked for at sockets in SocketFolder.
 	Profiles, SocketFolder string
 	// Machine describes where it is measured.

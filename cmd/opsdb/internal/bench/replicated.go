@@ -32,14 +32,19 @@ func measureReplicated(ctx context.Context, b *bench) (out []Measurement, err er
 	defer func() { err = errors.Join(err, replica.Close(context.WithoutCancel(ctx))) }()
 
 	d := &drainBench{site: s}
-	for _, load := range []struct{ rounds, transactions int }{{b.size(100, 2), 1}, {b.size(12, 2), b.size(1000, 100)}} {
+	for i, load := range []struct{ rounds, transactions int }{{b.size(100, 2), 1}, {b.size(12, 2), b.size(1000, 100)}} {
 		var late []time.Duration
-		for range load.rounds {
-			round, err := d.lateness(ctx, replica, load.transactions)
-			if err != nil {
-				return nil, err
+		if err := b.profiled(ctx, []string{"p4-1", "p4-1000"}[i], s.url, func() error {
+			for range load.rounds {
+				round, err := d.lateness(ctx, replica, load.transactions)
+				if err != nil {
+					return err
+				}
+				late = append(late, round...)
 			}
-			late = append(late, round...)
+			return nil
+		}); err != nil {
+			return nil, err
 		}
 		what := fmt.Sprintf("from replayed to replicated, flushes of %s", thousands(int64(load.transactions)))
 		p99, p50 := measured("P4", what+", p99", "ms", percentile(late, 0.99)), measured("P4", what+", p50", "ms", percentile(late, 0.5))
