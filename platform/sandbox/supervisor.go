@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// ErrEndsAtOnce says that a program does not stay up: its last words follow.
+var ErrEndsAtOnce = errors.New("ends as soon as it is started")
+
 // Process is one supervised program of a stack: when it dies it is started
 // again at once, on the same data.
 type Process struct {
@@ -176,7 +179,7 @@ func (p *Process) waitReady(ctx context.Context, mostStarts int) error {
 	pause := cmp.Or(p.spec.pause, 5*time.Millisecond)
 	for {
 		if mostStarts > 0 && p.Starts() > mostStarts {
-			return fmt.Errorf("%s ends as soon as it is started: %s", p.Name, p.lastWords())
+			return fmt.Errorf("%s %w: %s", p.Name, ErrEndsAtOnce, p.lastWords())
 		}
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
 		err := errors.New("not running")
