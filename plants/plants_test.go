@@ -49,7 +49,7 @@ var plants = []plant{
 	{"blocks whatever its blocker is", "platform/pending/scripts/block.lua", "if is_dead(by) then", "if true then", "BlockLeaves", false},
 	{"fails what has left the buffer", "platform/pending/scripts/fail.lua", "  if found[seq] then\n    found[seq] = nil\n    local n", "  if true then\n    local n", "ScriptsOfAProcessor", false},
 	{"put-back leaves the replicated ones", "platform/pending/scripts/put_back.lua", "if unsettle(seq) and", "if not redis.call('ZSCORE', replicated, seq) and unsettle(seq) and", "Restart", false},
-	{"put-back without a new epoch", "platform/pending/scripts/put_back.lua", "redis.call('INCR', p .. 'epoch')\n", "", "Restart", false},
+	{"put-back without a new epoch", "platform/pending/scripts/put_back.lua", "redis.call('INCR', p .. 'epoch')\n", "", "PutBackBuilds", false},
 	{"lost tail: replicated ones stay", "platform/pending/scripts/connected.lua", "if unsettle(seq) then", "if not redis.call('ZSCORE', replicated, seq) and unsettle(seq) then", "LostTail", false},
 	{"seq not raised to the claim's", "platform/pending/scripts/connected.lua", "redis.call('SET', p .. 'seq', ARGV[4])", "local _ = 0", "Emptied", false},
 	{"numbers begin at the claim, not at the clock", "platform/pending/scripts/connected.lua", "text(math.max(batch, claim, shown, now))", "text(claim)", "LostTail|Connected", false},

@@ -105,6 +105,10 @@ func TestPutBackBuildsALostListAnew(t *testing.T) {
 	settle(t, se, 4, want[0])
 	must(t, s.client.Del(t.Context(), s.prefix+"transaction_buffer", s.prefix+"load").Err())
 	catchUp(t, s)
+	// What a processor claims from now on is newer than what any claimed in the life before.
+	if epoch, err := s.client.Get(t.Context(), s.prefix+"epoch").Int64(); err != nil || epoch != se.Epoch+1 {
+		t.Errorf("epoch %d, %v, want %d", epoch, err, se.Epoch+1)
+	}
 	if got := buffered(t, s); !slices.Equal(got, slices.Delete(slices.Clone(want), 7, 8)) {
 		t.Errorf("buffer holds %d, want all but one of %d", len(got), len(want))
 	}
