@@ -221,7 +221,11 @@ blocks, without any check. What is no dead letter is left alone.`,
 			if all == (len(args) > 0) {
 				return errors.New("give the ids of dead letters, or --all")
 			}
-			return withBuffer(cmd.Context(), func(store *pending.Store, view pending.View) error {
+			actor, err := shellActor()
+			if err != nil {
+				return err
+			}
+			return withSite(cmd.Context(), func(s *site, view pending.View) error {
 				var seqs []int64
 				for _, text := range args {
 					tx, err := pendingTransaction(view, text)
@@ -230,10 +234,15 @@ blocks, without any check. What is no dead letter is left alone.`,
 					}
 					seqs = append(seqs, tx.Seq)
 				}
-				again, err := store.Retry(cmd.Context(), seqs...)
+				again, err := s.store.Retry(cmd.Context(), seqs...)
 				if err != nil {
 					return err
 				}
+				about := ""
+				if len(args) == 1 {
+					about = args[0]
+				}
+				s.decidedBy(cmd.Context(), actor, "dead_letter.retry", about, map[string]any{"transactions": len(again)})
 				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d transactions are in the buffer again\n", len(again))
 				return err
 			})

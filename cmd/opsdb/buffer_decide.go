@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/opsdb/opsdb/modules/auth"
 	"github.com/opsdb/opsdb/modules/buffer"
 	"github.com/opsdb/opsdb/platform/config"
 	"github.com/opsdb/opsdb/platform/pending"
@@ -60,8 +61,16 @@ func withSite(ctx context.Context, fn func(s *site, view pending.View) error) er
 		}
 		s.reader = pending.NewReader(s.local, s.store, c.SiteName, pending.Limits{Accept: checksOnce, Check: checksOnce})
 		s.writer = txn.NewBuffered(txn.BufferedConfig{Store: s.store, Reader: s.reader, Catalog: catalog, Site: c.SiteName, SiteID: s.id, Logger: s.log})
+		s.audit = auth.NewLog(auth.LogConfig{Writer: s.writer, Site: c.SiteName, Capacity: c.BufferSize, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 		return fn(s, view)
 	})
+}
+
+// decidedBy tells the site's audit log, which goes through the buffer, what the command
+// line's user has decided.
+func (s *site) decidedBy(ctx context.Context, actor, action, transaction string, detail map[string]any) {
+	detail["actor"] = actor
+	s.decided(ctx, action, transaction, detail)
 }
 
 // decision is what an operator decides on the command line.
@@ -107,9 +116,12 @@ no way back. Done again it changes nothing and shows the first decision.`,
 		}
 		return withSite(cmd.Context(), func(s *site, _ pending.View) error {
 			request := txn.Request{Operation: "discard-transaction", Actor: decided.by}
-			d, _, err := buffer.DiscardDeadLetter(cmd.Context(), s.writer, s.catalog, request, decided.about, decided.why)
+			d, receipt, err := buffer.DiscardDeadLetter(cmd.Context(), s.writer, s.catalog, request, decided.about, decided.why)
 			if err != nil {
 				return err
+			}
+			if !receipt.Replayed {
+				s.decidedBy(cmd.Context(), decided.by, "dead_letter.discard", decided.about.String(), map[string]any{"reason": decided.why})
 			}
 			return printDecision(cmd.OutOrStdout(), *asJSON, d)
 		})
@@ -149,10 +161,11 @@ needed for the checks.`,
 		}
 		return withSite(cmd.Context(), func(s *site, _ pending.View) error {
 			request := txn.Request{Operation: "replace-transaction", Actor: decided.by}
-			d, _, err := buffer.ReplaceDeadLetter(cmd.Context(), s.writer, s.catalog, s.observations().Editor(), request, decided.about, decided.why, patch)
+			d, receipt, err := buffer.ReplaceDeadLetter(cmd.Context(), s.writer, s.catalog, s.observations().Editor(), request, decided.about, decided.why, patch)
 			if err != nil {
 				return withFields(err)
 			}
+			s.decidedBy(cmd.Context(), decided.by, "dead_letter.replace", decided.about.String(), map[string]any{"reason": decided.why, "replaced_by": receipt.TransactionID.String()})
 			return printDecision(cmd.OutOrStdout(), *asJSON, d)
 		})
 	}

@@ -235,6 +235,12 @@ func TestBufferCommands(t *testing.T) {
 		t.Errorf("main keeps %d of the decisions", n)
 	}
 
+	for action, want := range map[string]int64{"dead_letter.replace": 1, "dead_letter.discard": 1, "dead_letter.retry": 2} {
+		if n := o.count("SELECT count(*) FROM audit_event WHERE action = $1 AND site = $2 AND detail->>'actor' LIKE 'shell:%'", action, o.pair.Site); n != want {
+			t.Errorf("main's audit log has %d events %s of the command line, want %d", n, action, want)
+		}
+	}
+
 	if err := os.WriteFile(file, []byte("hello\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
