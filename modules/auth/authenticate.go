@@ -177,7 +177,7 @@ func (a *Authenticator) verifyToken(ctx context.Context, bearer string) (api.Pri
 		return api.Principal{}, err
 	}
 	if a.uses != nil {
-		a.uses.Count(principal.TokenID, now)
+		a.uses.Count(principal.TokenID, now, api.ClientAddr(ctx))
 	}
 	return principal, nil
 }

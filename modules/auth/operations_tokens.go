@@ -29,6 +29,7 @@ type APIToken struct {
 	IsActive   bool       `json:"is_active" doc:"false once it was revoked."`
 	ExpiresAt  *time.Time `json:"expires_at" doc:"When it expires; null for never."`
 	LastUsedAt *time.Time `json:"last_used_at" doc:"When it was used last, to about 10 seconds; null for never."`
+	LastUsedIP *string    `json:"last_used_ip" doc:"The client's address of that use, as the site's proxies tell it; null for never, or not known."
 	UsageCount int64      `json:"usage_count" doc:"How often it was used, counted with a delay of about 10 seconds."`
 	RevokedAt  *time.Time `json:"revoked_at" doc:"When it was revoked."`
 	CreatedAt  time.Time  `json:"created_at" doc:"When it was made."`

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -18,7 +19,7 @@ type Uses struct {
 	counts map[int64]TokenUse
 }
 
-// TokenUse is how often a token was used since the last batch, and when for the last time.
+// TokenUse is how often a token was used since the last batch, and when and from where for the last time.
 type TokenUse = pending.TokenUse
 
 // UseSink keeps counted uses: UseTable at main; pending.Store at a secondary site, which keeps them in its Redis until
@@ -32,10 +33,10 @@ type UseSink interface {
 func NewUses() *Uses { return &Uses{counts: map[int64]TokenUse{}} }
 
 // Count notes one use of a token.
-func (u *Uses) Count(tokenID int64, at time.Time) {
+func (u *Uses) Count(tokenID int64, at time.Time, from netip.Addr) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.add(TokenUse{TokenID: tokenID, Uses: 1, Last: at})
+	u.add(TokenUse{TokenID: tokenID, Uses: 1, Last: at, From: from})
 }
 
 func (u *Uses) add(use TokenUse) {
@@ -43,7 +44,7 @@ func (u *Uses) add(use TokenUse) {
 	sum.TokenID = use.TokenID
 	sum.Uses += use.Uses
 	if use.Last.After(sum.Last) {
-		sum.Last = use.Last
+		sum.Last, sum.From = use.Last, use.From
 	}
 	u.counts[use.TokenID] = sum
 }
@@ -92,7 +93,7 @@ func (u *Uses) Flush(ctx context.Context, sink UseSink) error {
 	return nil
 }
 
-// UseTable is the UseSink of the main site: the columns usage_count and last_used_at of api_token.
+// UseTable is the UseSink of the main site: the columns usage_count, last_used_at and last_used_ip of api_token.
 type UseTable struct{ db db.DBTX }
 
 // NewUseTable returns the sink that writes to the primary.
@@ -105,6 +106,11 @@ func (t UseTable) AddTokenUses(ctx context.Context, uses []TokenUse) error {
 		params.ID = append(params.ID, use.TokenID)
 		params.Uses = append(params.Uses, use.Uses)
 		params.LastUsedAt = append(params.LastUsedAt, use.Last.UTC())
+		from := ""
+		if use.From.IsValid() {
+			from = use.From.String()
+		}
+		params.LastUsedIp = append(params.LastUsedIp, from)
 	}
 	if err := db.New(t.db).CountTokenUses(ctx, params); err != nil {
 		return fmt.Errorf("storing uses of %d tokens: %w", len(uses), err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -56,12 +57,27 @@ const (
 	guessesPerSecond = 0.2
 )
 
-type guessesSpent struct{}
+// arrival is what an Authenticator may ask about a request.
+type arrival struct {
+	from  netip.Addr
+	spent bool
+}
+
+type arrivalKey struct{}
+
+func arrived(ctx context.Context) arrival {
+	a, _ := ctx.Value(arrivalKey{}).(arrival)
+	return a
+}
+
+// ClientAddr tells an Authenticator the address that a credential comes from, trusted proxies left out; the zero Addr where
+// there is none.
+func ClientAddr(ctx context.Context) netip.Addr { return arrived(ctx).from }
 
 // GuessesSpent tells an Authenticator that the request's address has sent too many wrong secrets: a credential that it
 // has never seen to be valid is not worth looking up, and refused with problem.TooManyRequests. One that it has seen is
 // let in as ever, so that nobody can lock out who shares an address with him.
-func GuessesSpent(ctx context.Context) bool { return ctx.Value(guessesSpent{}) != nil }
+func GuessesSpent(ctx context.Context) bool { return arrived(ctx).spent }
 
 // admit decides whether the request may call the operation in st, before anything
 // else about it is looked at: credential, permission, rate.
@@ -121,13 +137,11 @@ func (r *Router) authenticate(req *http.Request) (Principal, error) {
 	if r.opts.Authenticator == nil {
 		return Principal{}, problem.Unauthorized.New("the credential is not valid")
 	}
-	ctx := req.Context()
-	if !r.guesses.unused() && r.guesses.spent(r.proxies.caller(req), time.Now()) {
-		ctx = context.WithValue(ctx, guessesSpent{}, true)
-	}
-	principal, err := r.opts.Authenticator.Authenticate(ctx, token)
+	a := arrival{from: r.proxies.client(req)}
+	a.spent = !r.guesses.unused() && r.guesses.spent(caller(a.from), time.Now())
+	principal, err := r.opts.Authenticator.Authenticate(context.WithValue(req.Context(), arrivalKey{}, a), token)
 	if errors.Is(err, ErrWrongSecret) {
-		r.guesses.take(r.proxies.caller(req), time.Now())
+		r.guesses.take(caller(a.from), time.Now())
 	}
 	return principal, err
 }
@@ -138,12 +152,14 @@ func (r *Router) limit(w http.ResponseWriter, req *http.Request, st *state) *pro
 	if r.opts.RateLimit <= 0 {
 		return nil
 	}
-	policy, key := "address", "address:"+r.proxies.caller(req)
-	if st.principal != nil {
-		if st.op.Critical && st.principal.Service {
-			return nil // an instrument's writes are never held up
-		}
-		policy, key = "credential", st.principal.Actor()
+	var policy, key string
+	switch p := st.principal; {
+	case p == nil:
+		policy, key = "address", "address:"+caller(r.proxies.client(req))
+	case st.op.Critical && p.Service:
+		return nil // an instrument's writes are never held up
+	default:
+		policy, key = "credential", p.Actor()
 	}
 	left, wait := r.limiter.take(key, time.Now())
 	w.Header().Set("RateLimit-Policy", `"`+policy+`"`+r.limiter.policy)

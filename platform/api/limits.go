@@ -3,7 +3,6 @@ package api
 import (
 	"fmt"
 	"math"
-	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -122,30 +121,35 @@ func (p proxies) trusted(addr netip.Addr) bool {
 	return false
 }
 
-// caller is whom requests without a valid credential are counted against: the address of the client, which is the last hop
-// that is not a trusted proxy, so that nobody can claim another one by sending the header himself. Of IPv6 it is the network
-// of 64 bits that one customer has, or else everybody there would have as many buckets as he likes.
-func (p proxies) caller(req *http.Request) string {
-	host, _, err := net.SplitHostPort(req.RemoteAddr)
+// client is the address of the client: the last hop that is not a trusted proxy, so that nobody can claim another one by
+// sending the header himself. It is the zero Addr where the connection has none.
+func (p proxies) client(req *http.Request) netip.Addr {
+	peer, err := netip.ParseAddrPort(req.RemoteAddr)
 	if err != nil {
-		return req.RemoteAddr
+		return netip.Addr{}
 	}
-	addr, err := netip.ParseAddr(host)
-	if err != nil {
-		return host
+	addr := peer.Addr().Unmap()
+	if !p.trusted(addr) {
+		return addr.WithZone("")
 	}
 	hops := strings.Split(strings.Join(req.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0 && p.trusted(addr.Unmap()); i-- {
+	for i := len(hops) - 1; i >= 0 && p.trusted(addr); i-- {
 		next, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
 		if err != nil {
 			break
 		}
-		addr = next
+		addr = next.Unmap()
 	}
-	if addr = addr.Unmap(); addr.Is6() {
-		return netip.PrefixFrom(addr, 64).Masked().String()
+	return addr.WithZone("")
+}
+
+// caller is whom requests without a valid credential are counted against: the client. Of IPv6 it is the network of 64 bits
+// that one customer has, or else everybody there would have as many buckets as he likes.
+func caller(client netip.Addr) string {
+	if client.Is6() {
+		return netip.PrefixFrom(client, 64).Masked().String()
 	}
-	return addr.String()
+	return client.String()
 }
 
 // cors answers a browser's preflight for an origin that may call, and marks its

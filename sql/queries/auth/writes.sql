@@ -40,9 +40,11 @@ WHERE username = @username AND NOT is_service;
 -- name: CountTokenUses :exec
 UPDATE api_token t SET
     usage_count = t.usage_count + u.uses,
-    last_used_at = greatest(t.last_used_at, u.last_used_at)
+    last_used_at = greatest(t.last_used_at, u.last_used_at),
+    last_used_ip = CASE WHEN t.last_used_at > u.last_used_at THEN t.last_used_ip ELSE nullif(u.last_used_ip, '')::inet END
 FROM (
-    SELECT unnest(@id::bigint[]) AS id, unnest(@uses::bigint[]) AS uses, unnest(@last_used_at::timestamptz[]) AS last_used_at
+    SELECT unnest(@id::bigint[]) AS id, unnest(@uses::bigint[]) AS uses, unnest(@last_used_at::timestamptz[]) AS last_used_at,
+        unnest(@last_used_ip::text[]) AS last_used_ip
 ) u
 WHERE t.id = u.id;
 

@@ -500,7 +500,7 @@ func (q *Queries) GetSessionVersion(ctx context.Context) (int64, error) {
 
 const getToken = `-- name: GetToken :one
 SELECT t.id, t.user_id, u.username, t.name, t.prefix::text AS prefix, t.scopes, (t.is_active AND t.revoked_at IS NULL)::boolean AS is_active,
-    t.expires_at, t.last_used_at, t.usage_count, t.revoked_at, t.created_at, t.token_hash::text AS token_hash
+    t.expires_at, t.last_used_at, host(t.last_used_ip) AS last_used_ip, t.usage_count, t.revoked_at, t.created_at, t.token_hash::text AS token_hash
 FROM api_token t
 JOIN app_user u ON u.id = t.user_id
 WHERE t.id = $1
@@ -516,6 +516,7 @@ type GetTokenRow struct {
 	IsActive   bool       `json:"is_active"`
 	ExpiresAt  *time.Time `json:"expires_at"`
 	LastUsedAt *time.Time `json:"last_used_at"`
+	LastUsedIp string     `json:"last_used_ip"`
 	UsageCount int64      `json:"usage_count"`
 	RevokedAt  *time.Time `json:"revoked_at"`
 	CreatedAt  time.Time  `json:"created_at"`
@@ -536,6 +537,7 @@ func (q *Queries) GetToken(ctx context.Context, id int64) (GetTokenRow, error) {
 		&i.IsActive,
 		&i.ExpiresAt,
 		&i.LastUsedAt,
+		&i.LastUsedIp,
 		&i.UsageCount,
 		&i.RevokedAt,
 		&i.CreatedAt,
@@ -1195,7 +1197,7 @@ func (q *Queries) ListTokenHashes(ctx context.Context, userID int64) ([]string, 
 
 const listTokens = `-- name: ListTokens :many
 SELECT t.id, t.user_id, u.username, t.name, t.prefix::text AS prefix, t.scopes, (t.is_active AND t.revoked_at IS NULL)::boolean AS is_active,
-    t.expires_at, t.last_used_at, t.usage_count, t.revoked_at, t.created_at
+    t.expires_at, t.last_used_at, host(t.last_used_ip) AS last_used_ip, t.usage_count, t.revoked_at, t.created_at
 FROM api_token t
 JOIN app_user u ON u.id = t.user_id
 WHERE
@@ -1235,6 +1237,7 @@ type ListTokensRow struct {
 	IsActive   bool       `json:"is_active"`
 	ExpiresAt  *time.Time `json:"expires_at"`
 	LastUsedAt *time.Time `json:"last_used_at"`
+	LastUsedIp string     `json:"last_used_ip"`
 	UsageCount int64      `json:"usage_count"`
 	RevokedAt  *time.Time `json:"revoked_at"`
 	CreatedAt  time.Time  `json:"created_at"`
@@ -1272,6 +1275,7 @@ func (q *Queries) ListTokens(ctx context.Context, arg ListTokensParams) ([]ListT
 			&i.IsActive,
 			&i.ExpiresAt,
 			&i.LastUsedAt,
+			&i.LastUsedIp,
 			&i.UsageCount,
 			&i.RevokedAt,
 			&i.CreatedAt,

@@ -89,9 +89,11 @@ func (q *Queries) BeginSession(ctx context.Context, arg BeginSessionParams) erro
 const countTokenUses = `-- name: CountTokenUses :exec
 UPDATE api_token t SET
     usage_count = t.usage_count + u.uses,
-    last_used_at = greatest(t.last_used_at, u.last_used_at)
+    last_used_at = greatest(t.last_used_at, u.last_used_at),
+    last_used_ip = CASE WHEN t.last_used_at > u.last_used_at THEN t.last_used_ip ELSE nullif(u.last_used_ip, '')::inet END
 FROM (
-    SELECT unnest($1::bigint[]) AS id, unnest($2::bigint[]) AS uses, unnest($3::timestamptz[]) AS last_used_at
+    SELECT unnest($1::bigint[]) AS id, unnest($2::bigint[]) AS uses, unnest($3::timestamptz[]) AS last_used_at,
+        unnest($4::text[]) AS last_used_ip
 ) u
 WHERE t.id = u.id
 `
@@ -100,13 +102,19 @@ type CountTokenUsesParams struct {
 	ID         []int64     `json:"id"`
 	Uses       []int64     `json:"uses"`
 	LastUsedAt []time.Time `json:"last_used_at"`
+	LastUsedIp []string    `json:"last_used_ip"`
 }
 
 // CountTokenUses adds what was counted in memory since the last time. It leaves updated_at alone: a use is no change of the token.
 // @sqlc-vet-disable writes-must-change
 // A token that was deleted meanwhile needs no count.
 func (q *Queries) CountTokenUses(ctx context.Context, arg CountTokenUsesParams) error {
-	_, err := q.db.Exec(ctx, countTokenUses, arg.ID, arg.Uses, arg.LastUsedAt)
+	_, err := q.db.Exec(ctx, countTokenUses,
+		arg.ID,
+		arg.Uses,
+		arg.LastUsedAt,
+		arg.LastUsedIp,
+	)
 	return err
 }
 
