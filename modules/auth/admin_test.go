@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -133,8 +134,9 @@ func TestUsesAreWrittenInBatches(t *testing.T) {
 	one := s.token(t, auth.NewToken{Username: "ada", Name: "one"})
 	two := s.token(t, auth.NewToken{Username: "ada", Name: "two"})
 	s.token(t, auth.NewToken{Username: "ada", Name: "unused"})
+	far := netip.MustParseAddr("2001:db8::7")
 	for _, text := range []string{one, two, one, one} {
-		if _, err := s.auth.Authenticate(ctx, text); err != nil {
+		if _, err := s.auth.Authenticate(api.From(ctx, far, false), text); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -144,7 +146,8 @@ func TestUsesAreWrittenInBatches(t *testing.T) {
 	if err := s.uses.Flush(ctx, failingSink{}); !errors.Is(err, errDead) {
 		t.Fatalf("a sink that fails: %v", err)
 	}
-	if _, err := s.auth.Authenticate(ctx, one); err != nil {
+	near := netip.MustParseAddr("192.0.2.1")
+	if _, err := s.auth.Authenticate(api.From(ctx, near, false), one); err != nil {
 		t.Fatal(err)
 	}
 	sink := auth.NewUseTable(s.main)
@@ -163,6 +166,9 @@ func TestUsesAreWrittenInBatches(t *testing.T) {
 		if (token.LastUsedAt != nil) != (token.UsageCount > 0) || token.LastUsedAt != nil && !token.LastUsedAt.Equal(s.clock.now().Truncate(time.Microsecond)) {
 			t.Errorf("token %s was used last at %v", token.Name, token.LastUsedAt)
 		}
+		if want := map[string]netip.Addr{"one": near, "two": far}[token.Name]; (token.LastUsedIP != nil) != want.IsValid() || token.LastUsedIP != nil && *token.LastUsedIP != want {
+			t.Errorf("token %s was used last from %v, want %v", token.Name, token.LastUsedIP, want)
+		}
 	}
 	if diff := cmp.Diff(map[string]int64{"one": 4, "two": 1, "unused": 0}, got); diff != "" {
 		t.Errorf("uses (-want +got):\n%s", diff)
@@ -178,7 +184,7 @@ func TestUsesAtASecondarySiteReachThePrimary(t *testing.T) {
 	s.replay(t)
 	for batch := range 2 {
 		for range 3 {
-			if _, err := s.auth.Authenticate(ctx, text); err != nil {
+			if _, err := s.auth.Authenticate(api.From(ctx, netip.MustParseAddr("192.0.2.1"), false), text); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -194,7 +200,7 @@ func TestUsesAtASecondarySiteReachThePrimary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{fmt.Sprintf("%d:uses", id): "6", fmt.Sprintf("%d:last", id): fmt.Sprint(s.clock.now().Unix())}
+	want := map[string]string{fmt.Sprintf("%d:uses", id): "6", fmt.Sprintf("%d:last", id): fmt.Sprint(s.clock.now().Unix()), fmt.Sprintf("%d:from", id): "192.0.2.1"}
 	if diff := cmp.Diff(want, kept); diff != "" {
 		t.Errorf("kept uses (-want +got):\n%s", diff)
 	}
@@ -213,6 +219,9 @@ func TestUsesAtASecondarySiteReachThePrimary(t *testing.T) {
 		}
 		if tokens[0].UsageCount > 0 && tokens[0].LastUsedAt.Unix() != s.clock.now().Unix() {
 			t.Errorf("used last at %v", tokens[0].LastUsedAt)
+		}
+		if ip := tokens[0].LastUsedIP; tokens[0].UsageCount > 0 && (ip == nil || ip.String() != "192.0.2.1") {
+			t.Errorf("used last from %v", ip)
 		}
 		return tokens[0].UsageCount
 	}
@@ -248,7 +257,7 @@ func (k *ticks) TakeTokenUses(ctx context.Context) ([]auth.TokenUse, error) {
 func TestUsesAreWrittenWhenTheServerEnds(t *testing.T) {
 	t.Parallel()
 	uses, sink := auth.NewUses(), make(memorySink, 1)
-	uses.Count(7, time.Now())
+	uses.Count(7, time.Now(), netip.Addr{})
 	ctx, cancel := context.WithCancel(sandboxtest.Context(t))
 	cancel()
 	uses.Run(ctx, sink, time.Hour, slog.New(slog.DiscardHandler))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,19 +21,19 @@ import (
 
 // APIToken is what may be known of an API token.
 type APIToken struct {
-	ID         int64      `json:"id" doc:"The token's id."`
-	UserID     int64      `json:"user_id" doc:"Whose rights it carries."`
-	Username   string     `json:"username" doc:"The name of that user."`
-	Name       string     `json:"name" doc:"What it is for; unique among the user's active tokens."`
-	Prefix     string     `json:"prefix" doc:"The first characters after ops_api_token_, to recognise it by."`
-	Scopes     []string   `json:"scopes" nullable:"false" doc:"What the user's rights are narrowed to; none: all of them."`
-	IsActive   bool       `json:"is_active" doc:"false once it was revoked."`
-	ExpiresAt  *time.Time `json:"expires_at" doc:"When it expires; null for never."`
-	LastUsedAt *time.Time `json:"last_used_at" doc:"When it was used last, to about 10 seconds; null for never."`
-	LastUsedIP *string    `json:"last_used_ip" doc:"The client's address of that use, as the site's proxies tell it; null for never, or not known."
-	UsageCount int64      `json:"usage_count" doc:"How often it was used, counted with a delay of about 10 seconds."`
-	RevokedAt  *time.Time `json:"revoked_at" doc:"When it was revoked."`
-	CreatedAt  time.Time  `json:"created_at" doc:"When it was made."`
+	ID         int64       `json:"id" doc:"The token's id."`
+	UserID     int64       `json:"user_id" doc:"Whose rights it carries."`
+	Username   string      `json:"username" doc:"The name of that user."`
+	Name       string      `json:"name" doc:"What it is for; unique among the user's active tokens."`
+	Prefix     string      `json:"prefix" doc:"The first characters after ops_api_token_, to recognise it by."`
+	Scopes     []string    `json:"scopes" nullable:"false" doc:"What the user's rights are narrowed to; none: all of them."`
+	IsActive   bool        `json:"is_active" doc:"false once it was revoked."`
+	ExpiresAt  *time.Time  `json:"expires_at" doc:"When it expires; null for never."`
+	LastUsedAt *time.Time  `json:"last_used_at" doc:"When it was used last, to about 10 seconds; null for never."`
+	LastUsedIP *netip.Addr `json:"last_used_ip" doc:"The client's address of that use, as the site's proxies tell it; null for never, or not known."`
+	UsageCount int64       `json:"usage_count" doc:"How often it was used, counted with a delay of about 10 seconds."`
+	RevokedAt  *time.Time  `json:"revoked_at" doc:"When it was revoked."`
+	CreatedAt  time.Time   `json:"created_at" doc:"When it was made."`
 }
 
 // APITokenNew is a token that was just made, with its secret.

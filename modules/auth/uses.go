@@ -43,7 +43,7 @@ func (u *Uses) add(use TokenUse) {
 	sum := u.counts[use.TokenID]
 	sum.TokenID = use.TokenID
 	sum.Uses += use.Uses
-	if use.Last.After(sum.Last) {
+	if !use.Last.Before(sum.Last) {
 		sum.Last, sum.From = use.Last, use.From
 	}
 	u.counts[use.TokenID] = sum
@@ -110,7 +110,7 @@ func (t UseTable) AddTokenUses(ctx context.Context, uses []TokenUse) error {
 		if use.From.IsValid() {
 			from = use.From.String()
 		}
-		params.LastUsedIp = append(params.LastUsedIp, from)
+		params.LastUsedIP = append(params.LastUsedIP, from)
 	}
 	if err := db.New(t.db).CountTokenUses(ctx, params); err != nil {
 		return fmt.Errorf("storing uses of %d tokens: %w", len(uses), err)

@@ -70,6 +70,11 @@ func arrived(ctx context.Context) arrival {
 	return a
 }
 
+// From is the context of a request that comes from an address, for an Authenticator: what ClientAddr and GuessesSpent say.
+func From(ctx context.Context, client netip.Addr, guessesSpent bool) context.Context {
+	return context.WithValue(ctx, arrivalKey{}, arrival{from: client, spent: guessesSpent})
+}
+
 // ClientAddr tells an Authenticator the address that a credential comes from, trusted proxies left out; the zero Addr where
 // there is none.
 func ClientAddr(ctx context.Context) netip.Addr { return arrived(ctx).from }
@@ -137,11 +142,11 @@ func (r *Router) authenticate(req *http.Request) (Principal, error) {
 	if r.opts.Authenticator == nil {
 		return Principal{}, problem.Unauthorized.New("the credential is not valid")
 	}
-	a := arrival{from: r.proxies.client(req)}
-	a.spent = !r.guesses.unused() && r.guesses.spent(caller(a.from), time.Now())
-	principal, err := r.opts.Authenticator.Authenticate(context.WithValue(req.Context(), arrivalKey{}, a), token)
+	client := r.proxies.client(req)
+	spent := !r.guesses.unused() && r.guesses.spent(caller(client), time.Now())
+	principal, err := r.opts.Authenticator.Authenticate(From(req.Context(), client, spent), token)
 	if errors.Is(err, ErrWrongSecret) {
-		r.guesses.take(caller(a.from), time.Now())
+		r.guesses.take(caller(client), time.Now())
 	}
 	return principal, err
 }

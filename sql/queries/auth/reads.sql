@@ -141,7 +141,7 @@ WHERE
 -- ListTokens gives a page of API tokens, by name; never a secret, for none is stored.
 -- name: ListTokens :many
 SELECT t.id, t.user_id, u.username, t.name, t.prefix::text AS prefix, t.scopes, (t.is_active AND t.revoked_at IS NULL)::boolean AS is_active,
-    t.expires_at, t.last_used_at, host(t.last_used_ip) AS last_used_ip, t.usage_count, t.revoked_at, t.created_at
+    t.expires_at, t.last_used_at, t.last_used_ip, t.usage_count, t.revoked_at, t.created_at
 FROM api_token t
 JOIN app_user u ON u.id = t.user_id
 WHERE
@@ -173,7 +173,7 @@ WHERE
 -- GetToken returns one API token, and the hash of its text.
 -- name: GetToken :one
 SELECT t.id, t.user_id, u.username, t.name, t.prefix::text AS prefix, t.scopes, (t.is_active AND t.revoked_at IS NULL)::boolean AS is_active,
-    t.expires_at, t.last_used_at, host(t.last_used_ip) AS last_used_ip, t.usage_count, t.revoked_at, t.created_at, t.token_hash::text AS token_hash
+    t.expires_at, t.last_used_at, t.last_used_ip, t.usage_count, t.revoked_at, t.created_at, t.token_hash::text AS token_hash
 FROM api_token t
 JOIN app_user u ON u.id = t.user_id
 WHERE t.id = @id;

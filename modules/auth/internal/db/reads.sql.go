@@ -8,6 +8,7 @@ package db
 import (
 	"context"
 	"encoding/json"
+	"net/netip"
 	"time"
 
 	"github.com/google/uuid"
@@ -500,27 +501,27 @@ func (q *Queries) GetSessionVersion(ctx context.Context) (int64, error) {
 
 const getToken = `-- name: GetToken :one
 SELECT t.id, t.user_id, u.username, t.name, t.prefix::text AS prefix, t.scopes, (t.is_active AND t.revoked_at IS NULL)::boolean AS is_active,
-    t.expires_at, t.last_used_at, host(t.last_used_ip) AS last_used_ip, t.usage_count, t.revoked_at, t.created_at, t.token_hash::text AS token_hash
+    t.expires_at, t.last_used_at, t.last_used_ip, t.usage_count, t.revoked_at, t.created_at, t.token_hash::text AS token_hash
 FROM api_token t
 JOIN app_user u ON u.id = t.user_id
 WHERE t.id = $1
 `
 
 type GetTokenRow struct {
-	ID         int64      `json:"id"`
-	UserID     int64      `json:"user_id"`
-	Username   string     `json:"username"`
-	Name       string     `json:"name"`
-	Prefix     string     `json:"prefix"`
-	Scopes     []string   `json:"scopes"`
-	IsActive   bool       `json:"is_active"`
-	ExpiresAt  *time.Time `json:"expires_at"`
-	LastUsedAt *time.Time `json:"last_used_at"`
-	LastUsedIp string     `json:"last_used_ip"`
-	UsageCount int64      `json:"usage_count"`
-	RevokedAt  *time.Time `json:"revoked_at"`
-	CreatedAt  time.Time  `json:"created_at"`
-	TokenHash  string     `json:"token_hash"`
+	ID         int64       `json:"id"`
+	UserID     int64       `json:"user_id"`
+	Username   string      `json:"username"`
+	Name       string      `json:"name"`
+	Prefix     string      `json:"prefix"`
+	Scopes     []string    `json:"scopes"`
+	IsActive   bool        `json:"is_active"`
+	ExpiresAt  *time.Time  `json:"expires_at"`
+	LastUsedAt *time.Time  `json:"last_used_at"`
+	LastUsedIP *netip.Addr `json:"last_used_ip"`
+	UsageCount int64       `json:"usage_count"`
+	RevokedAt  *time.Time  `json:"revoked_at"`
+	CreatedAt  time.Time   `json:"created_at"`
+	TokenHash  string      `json:"token_hash"`
 }
 
 // GetToken returns one API token, and the hash of its text.
@@ -537,7 +538,7 @@ func (q *Queries) GetToken(ctx context.Context, id int64) (GetTokenRow, error) {
 		&i.IsActive,
 		&i.ExpiresAt,
 		&i.LastUsedAt,
-		&i.LastUsedIp,
+		&i.LastUsedIP,
 		&i.UsageCount,
 		&i.RevokedAt,
 		&i.CreatedAt,
@@ -1197,7 +1198,7 @@ func (q *Queries) ListTokenHashes(ctx context.Context, userID int64) ([]string, 
 
 const listTokens = `-- name: ListTokens :many
 SELECT t.id, t.user_id, u.username, t.name, t.prefix::text AS prefix, t.scopes, (t.is_active AND t.revoked_at IS NULL)::boolean AS is_active,
-    t.expires_at, t.last_used_at, host(t.last_used_ip) AS last_used_ip, t.usage_count, t.revoked_at, t.created_at
+    t.expires_at, t.last_used_at, t.last_used_ip, t.usage_count, t.revoked_at, t.created_at
 FROM api_token t
 JOIN app_user u ON u.id = t.user_id
 WHERE
@@ -1228,19 +1229,19 @@ type ListTokensParams struct {
 }
 
 type ListTokensRow struct {
-	ID         int64      `json:"id"`
-	UserID     int64      `json:"user_id"`
-	Username   string     `json:"username"`
-	Name       string     `json:"name"`
-	Prefix     string     `json:"prefix"`
-	Scopes     []string   `json:"scopes"`
-	IsActive   bool       `json:"is_active"`
-	ExpiresAt  *time.Time `json:"expires_at"`
-	LastUsedAt *time.Time `json:"last_used_at"`
-	LastUsedIp string     `json:"last_used_ip"`
-	UsageCount int64      `json:"usage_count"`
-	RevokedAt  *time.Time `json:"revoked_at"`
-	CreatedAt  time.Time  `json:"created_at"`
+	ID         int64       `json:"id"`
+	UserID     int64       `json:"user_id"`
+	Username   string      `json:"username"`
+	Name       string      `json:"name"`
+	Prefix     string      `json:"prefix"`
+	Scopes     []string    `json:"scopes"`
+	IsActive   bool        `json:"is_active"`
+	ExpiresAt  *time.Time  `json:"expires_at"`
+	LastUsedAt *time.Time  `json:"last_used_at"`
+	LastUsedIP *netip.Addr `json:"last_used_ip"`
+	UsageCount int64       `json:"usage_count"`
+	RevokedAt  *time.Time  `json:"revoked_at"`
+	CreatedAt  time.Time   `json:"created_at"`
 }
 
 // ListTokens gives a page of API tokens, by name; never a secret, for none is stored.
@@ -1275,7 +1276,7 @@ func (q *Queries) ListTokens(ctx context.Context, arg ListTokensParams) ([]ListT
 			&i.IsActive,
 			&i.ExpiresAt,
 			&i.LastUsedAt,
-			&i.LastUsedIp,
+			&i.LastUsedIP,
 			&i.UsageCount,
 			&i.RevokedAt,
 			&i.CreatedAt,

@@ -102,7 +102,7 @@ type CountTokenUsesParams struct {
 	ID         []int64     `json:"id"`
 	Uses       []int64     `json:"uses"`
 	LastUsedAt []time.Time `json:"last_used_at"`
-	LastUsedIp []string    `json:"last_used_ip"`
+	LastUsedIP []string    `json:"last_used_ip"`
 }
 
 // CountTokenUses adds what was counted in memory since the last time. It leaves updated_at alone: a use is no change of the token.
@@ -113,7 +113,7 @@ func (q *Queries) CountTokenUses(ctx context.Context, arg CountTokenUsesParams) 
 		arg.ID,
 		arg.Uses,
 		arg.LastUsedAt,
-		arg.LastUsedIp,
+		arg.LastUsedIP,
 	)
 	return err
 }
