@@ -92,7 +92,7 @@ type signedIn struct {
 func (m *Module) signInOnce(ctx context.Context, request txn.Request, by string, person GitHubPerson, session secret) (who signedIn, err error) {
 	event := func() Event { return loginEvent(by, who, person, session) }
 	receipt, err := m.told(ctx, request, event, func(ctx context.Context, tx *txn.Builder) error {
-		known, readErr := m.known(ctx, tx, person)
+		known, readErr := m.known(ctx, tx, &person)
 		if readErr != nil {
 			return readErr
 		}
@@ -147,14 +147,27 @@ func loginEvent(by string, who signedIn, person GitHubPerson, session secret) Ev
 	return sessionEvent("login", Session{ID: session.sessionID.String(), UserID: who.id, Username: who.username}, more...)
 }
 
-// known is the user of a person, nil when there is none yet.
-func (m *Module) known(ctx context.Context, tx *txn.Builder, person GitHubPerson) (known *db.GetPersonRow, err error) {
+// known is the user of a person, nil when there is none yet. Of the roles that the teams give it leaves those that there
+// are: a mapping with a mistake must not keep anybody out.
+func (m *Module) known(ctx context.Context, tx *txn.Builder, person *GitHubPerson) (known *db.GetPersonRow, err error) {
 	err = tx.Require(ctx, func(ctx context.Context, s *pending.Snapshot) error {
-		rows, err := db.New(s.DB).GetPerson(ctx, db.GetPersonParams{GithubID: person.ID, Username: person.Login})
+		q := db.New(s.DB)
+		roles, err := q.FindRoles(ctx, person.Roles)
 		if err != nil {
 			return err
 		}
-		known, err = judgePerson(rows, person)
+		person.Roles = slices.DeleteFunc(slices.Clone(person.Roles), func(name string) bool {
+			unknown := !slices.ContainsFunc(roles, func(r db.FindRolesRow) bool { return r.Name == name })
+			if unknown {
+				m.config.Logger.WarnContext(ctx, "GITHUB_TEAM_ROLE_MAPPING names a role that there is not", "role", name)
+			}
+			return unknown
+		})
+		rows, err := q.GetPerson(ctx, db.GetPersonParams{GithubID: person.ID, Username: person.Login})
+		if err != nil {
+			return err
+		}
+		known, err = judgePerson(rows, *person)
 		return err
 	})
 	return known, err

@@ -108,7 +108,7 @@ func newLoginSite(t testing.TB, secondary bool) *loginSite {
 		Audit: auth.NewLog(log), Site: s.name(), Reader: reader, Direct: direct, Critical: log.Writer, DB: s.db, Keys: s.keys, AccessTokens: s.access, Sessions: s.sessions, Credentials: s.auth,
 		GitHub: auth.NewGitHub(auth.GitHubOptions{
 			ClientID: githubtest.ClientID, ClientSecret: githubtest.ClientSecret, Organisation: githubtest.Organisation,
-			TeamRoles: map[string]string{"observers": "observer", "instrument-builders": "service", "admins": "admin"},
+			TeamRoles: map[string]string{"observers": "observer", "instrument-builders": "service", "admins": "admin", "ghosts": "no-such-role"},
 			BaseURL:   s.standIn, APIURL: s.standIn + "/api", CallbackURL: callback, Patience: 3 * time.Second, Logger: quiet,
 		}),
 		FrontendURL: frontend, BackendURL: s.url, Now: s.clock.now, Logger: quiet,
@@ -450,6 +450,18 @@ func TestRolesThatTeamsGaveAndThatAreGrantedByHandStay(t *testing.T) {
 		s.clock.advance(31 * time.Second)
 		if diff := cmp.Diff([]any{"observer", "viewer"}, b.as(t, b.login(t, "henrietta")).body["roles"]); diff != "" {
 			t.Errorf("out of all teams (-want +got):\n%s", diff)
+		}
+		// A mapping to a role that there is not keeps nobody out, and is called no role given.
+		s.github.Change(githubtest.Person{ID: 13, Login: "henrietta", Teams: []string{"ghosts", "instrument-builders"}})
+		s.clock.advance(31 * time.Second)
+		if diff := cmp.Diff([]any{"observer", "service", "viewer"}, b.as(t, b.login(t, "henrietta")).body["roles"]); diff != "" {
+			t.Errorf("in a team whose role there is not (-want +got):\n%s", diff)
+		}
+		if s.store == nil {
+			var given []string
+			if err := s.main.QueryRow(sandboxtest.Context(t), "SELECT ARRAY(SELECT jsonb_array_elements_text(detail->'team_roles')) FROM audit_event WHERE action = 'login' ORDER BY created_at DESC LIMIT 1").Scan(&given); err != nil || !slices.Equal(given, []string{"service"}) {
+				t.Errorf("the audit log says that the teams gave %v, %v", given, err)
+			}
 		}
 	})
 }
