@@ -195,6 +195,33 @@ func TestVersionMismatchAtMainIsADeadLetter(t *testing.T) {
 	}
 }
 
+// A finish of the site finds at main that somebody there was faster: main's stays.
+func TestLateFinishIsADeadLetter(t *testing.T) {
+	t.Parallel()
+	s := newSites(t)
+	at := s.secondary
+	id := s.main.start(unit(t, s), nil).id()
+	s.WaitForReplay(t)
+	at.put("/executed_obs_units/"+id+"/finish", object{"status": "completed"}).want(200)
+	s.main.put("/executed_obs_units/"+id+"/finish", object{"status": "aborted"}).want(200)
+	s.drain(t)
+	eventually(t, "the finish has failed", func() bool { return at.get("/executed_obs_units/"+id).want(200).state() == "failed" })
+	view, err := at.reader.PendingOnly(sandboxtest.Context(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := view.Dead()
+	if len(dead) != 1 {
+		t.Fatalf("%d dead letters, want 1", len(dead))
+	}
+	if got := problemType(t, dead[0].Dead.Problem); got != "/problems/observation-not-running" {
+		t.Errorf("its problem: got %s, want observation-not-running", got)
+	}
+	if got := s.main.get("/executed_obs_units/" + id).want(200).text("status"); got != "aborted" {
+		t.Errorf("main has it %s, want aborted", got)
+	}
+}
+
 func TestPagesStayWholeWhileRowsReplicate(t *testing.T) {
 	t.Parallel()
 	s := newSites(t)
