@@ -155,7 +155,7 @@ var plants = []plant{
 	{"pages may frame answers", "platform/api/handler.go", "base-uri 'none'; frame-ancestors 'none'", "base-uri 'none'", "HeadersOfEvery", false},
 	{"TRACE is answered", "platform/api/handler.go", "\tif req.Method == http.MethodConnect || !clean", "\tif req.Method == http.MethodTrace {\n\t\treq.Method = http.MethodGet\n\t}\n\tif req.Method == http.MethodConnect || !clean", "RouterErrors", false},
 	{"a flood gives full buckets back", "platform/api/limits.go", "if !b.used.After(middle) {", "if true || b.used.After(middle) {", "LimitsGoBy", false},
-	{"each address of a network has a bucket", "platform/api/limits.go", "addr = addr.Unmap(); addr.Is6() {", "addr = addr.Unmap(); false {", "LimitsGoBy", false},
+	{"each address of a network has a bucket", "platform/api/limits.go", "if client.Is6() {", "if false {", "LimitsGoBy", false},
 	{"an expired token passes", "modules/auth/authenticate.go", "if !principal.Expires.IsZero() && !now.Before(principal.Expires) {", "if false {", "TokenExpires|WhatIsNoValid", false},
 	{"a revoked token passes", "modules/auth/authenticate.go", "case !row.TokenActive:", "case false:", "WhatIsNoValid|Revoked", false},
 	{"scopes are not looked at", "modules/auth/rights.go", "if len(scopes) == 0 || slices", "if true || slices", "RightsOfItsUser", false},
