@@ -52,7 +52,7 @@ place of its earlier measurement, and results.md and results.svg are drawn anew.
 	flags.IntVar(&options.Rounds, "rounds", 5, "rounds of floor and product in turns")
 	flags.BoolVar(&options.Quick, "quick", false, "tiny sizes, to see that everything runs; the figures mean nothing")
 	flags.BoolVar(&options.Growth, "growth", false, "measure how costs grow with backlog and table size instead")
-	flags.StringVar(&options.Profiles, "profile", "", "keep CPU and allocation profiles of the servers in P1, P2 and P5 to P8 in this `folder`")
+	flags.StringVar(&options.Profiles, "profile", "", "keep CPU and allocation profiles of the servers in P1, P2 and P4 to P8 in this `folder`")
 	flags.StringVar(&options.Folder, "write", "", "merge the results into this `folder`")
 	cmd.AddCommand(newBenchFloorCommand(), newBenchServeCommand())
 	return cmd
