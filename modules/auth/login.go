@@ -31,7 +31,7 @@ const shownPatience = 10 * time.Second
 type begunLogin struct {
 	State     string    `json:"state"`
 	Verifier  string    `json:"verifier"`  // for GitHub, of PKCE
-	Challenge string    `json:"challenge"` // for us, of the page that will exchange the code; "" is none
+	Challenge string    `json:"challenge"` // for us, of the page that will exchange the code
 	Until     time.Time `json:"until"`
 }
 

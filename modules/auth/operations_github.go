@@ -15,8 +15,8 @@ import (
 )
 
 type loginInput struct {
-	Challenge string `query:"code_challenge" pattern:"^[A-Za-z0-9_-]{43}$" patternDescription:"43 characters of base64url" doc:"S256 of the verifier that POST /auth/exchange will have (RFC 7636). Without it, whoever sees the code can exchange it."`
-	Method    string `query:"code_challenge_method" enum:"S256" doc:"S256 is the only one."`
+	Challenge string `query:"code_challenge" required:"true" pattern:"^[A-Za-z0-9_-]{43}$" patternDescription:"43 characters of base64url" doc:"S256 of the verifier that POST /auth/exchange will have (RFC 7636), so that nobody else who sees the code can exchange it." example:"E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"`
+	Method    string `query:"code_challenge_method" required:"true" enum:"S256" doc:"S256 is the only one."`
 }
 
 type callbackInput struct {
@@ -202,11 +202,8 @@ func loginRequest(operation string, person GitHubPerson) txn.Request {
 	return txn.Request{Operation: operation, Actor: "user:" + person.Login}
 }
 
-// challengeOf is the S256 challenge of a verifier, "" of none.
+// challengeOf is the S256 challenge of a verifier (RFC 7636, 4.2).
 func challengeOf(verifier string) string {
-	if verifier == "" {
-		return ""
-	}
 	sum := sha256.Sum256([]byte(verifier))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }

@@ -29,7 +29,7 @@ type accessOutput struct {
 // CodeExchange is what a login's end is exchanged with.
 type CodeExchange struct {
 	Code     string `json:"code" minLength:"1" maxLength:"200" doc:"The code with which the login came back, within 60 seconds, once."`
-	Verifier string `json:"code_verifier,omitempty" maxLength:"128" pattern:"^([A-Za-z0-9._~-]{43,128})?$" patternDescription:"43-128 letters, digits, dots, hyphens, underscores and tildes, or none" doc:"What the code_challenge of the login was made of; absent when the login was begun without."`
+	Verifier string `json:"code_verifier" pattern:"^[A-Za-z0-9._~-]{43,128}$" patternDescription:"43-128 letters, digits, dots, hyphens, underscores and tildes" doc:"What the code_challenge of the login was made of."`
 }
 
 // Logout says which sessions end.

@@ -101,8 +101,8 @@ func (s secret) familyHash() string { return hashOf("family", hex.EncodeToString
 // refreshHash is what is stored of a refresh token.
 func (s secret) refreshHash() string { return hashOf("refresh", s.text) }
 
-// codeHash is what is stored of a one-time code together with the challenge of who may exchange it, "" for none: with
-// another verifier, or with none, it is another code.
+// codeHash is what is stored of a one-time code together with the challenge of who may exchange it: with another verifier it
+// is another code.
 func (s secret) codeHash(challenge string) string { return hashOf("code", s.text, challenge) }
 
 // hashOf tells the parts and their purpose apart by a character that none of them has.

@@ -116,7 +116,7 @@ async function logsInByCode() {
 
 async function codesAreOfNoUseToOthers() {
   const { code } = await codeFlow(new Browser(), 'vera')
-  await refused(await new Browser().go(api + '/auth/exchange', { json: { code } }), 400)
+  await refused(await new Browser().go(api + '/auth/exchange', { json: { code } }), 422)
   await refused(await new Browser().go(api + '/auth/exchange', { json: { code, code_verifier: oauth.generateRandomCodeVerifier() } }), 400)
 
   // One that comes twice has been stolen: the session ends (RFC 6749, 4.1.2).
@@ -127,7 +127,8 @@ async function codesAreOfNoUseToOthers() {
 
 async function isNoMember() {
   const browser = new Browser()
-  const authorize = await browser.follow(await browser.go(`${api}/github/login`))
+  const challenge = await oauth.calculatePKCECodeChallenge(oauth.generateRandomCodeVerifier())
+  const authorize = await browser.follow(await browser.go(`${api}/github/login?code_challenge_method=S256&code_challenge=${challenge}`))
   const back = await browser.follow(await browser.go(authorize, { form: { login: 'edwin' } }))
   await refused(await browser.go(back), 403)
 }
