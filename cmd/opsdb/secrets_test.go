@@ -396,7 +396,7 @@ func (d *runningDemo) deviceLogin(site, login string) (access, cookie string) {
 func TestSecretsAreFound(t *testing.T) {
 	for _, text := range []string{
 		"token=ops_api_token_3vQB7B6MrGQZaxCuFg4oh", `{"authorization":"Bearer eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ2ZXJhIn0.x"}`,
-		"Cookie: opsdb_refresh_cologne=AZ8fhj29fj2", "GET /github/callback?code=1234", "postgres://opsdb:hunter2@db:5432/opsdb",
+		"Cookie: __Secure-opsdb_refresh_cologne=AZ8fhj29fj2", "GET /github/callback?code=1234", "postgres://opsdb:hunter2@db:5432/opsdb",
 		"ALTER ROLE x PASSWORD 'hunter2'", "-----BEGIN PRIVATE KEY-----", "gho_16C7e42F292c6912E7710c838347Ae178B4a", `"token":"hunter2-hunter2"`, "literally",
 	} {
 		if len(secretsIn("2026-11-25 "+text+" and more", []string{"literally"})) == 0 {

@@ -78,6 +78,9 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 			}
 		}()
 	}
+	for _, setting := range c.Unencrypted() {
+		logger.Warn("connections of this setting may leave the machine unencrypted: sslmode=verify-full, rediss:// or a private network between the machines", "setting", setting)
+	}
 	logger.Info("opsdb begins", "version", version(), "type", c.SiteType, "addr", listener.Addr().String())
 
 	s, err := openSite(running, c, logger, metrics, tracing, end)

@@ -334,7 +334,7 @@ func TestLoginWithGitHub(t *testing.T) {
 			t.Fatalf("%d %s", granted.status, granted.text)
 		}
 		set := granted.header.Get("Set-Cookie")
-		for _, attribute := range []string{"opsdb_refresh_" + s.name() + "=", "Path=/auth", "HttpOnly", "Secure", "SameSite=Strict"} {
+		for _, attribute := range []string{"__Secure-opsdb_refresh_" + s.name() + "=", "Path=/auth", "HttpOnly", "Secure", "SameSite=Strict"} {
 			if !strings.Contains(set, attribute) {
 				t.Errorf("the refresh cookie lacks %s: %s", attribute, set)
 			}

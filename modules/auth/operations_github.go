@@ -208,7 +208,7 @@ func challengeOf(verifier string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-func (m *Module) loginCookieName() string { return "opsdb_login_" + m.config.Site }
+func (m *Module) loginCookieName() string { return "__Secure-opsdb_login_" + m.config.Site }
 
 // loginCookie is the cookie that holds a begun login, or takes it out of the browser when that is empty. It is Lax, for the
 // browser comes back with it from another site.

@@ -175,8 +175,9 @@ func (m *Module) granted(session Session, refresh string, access *AccessToken) *
 	return out
 }
 
-// The name has the site in it: two sites may be two ports of one host, which share their cookies.
-func (m *Module) refreshCookieName() string { return "opsdb_refresh_" + m.config.Site }
+// The name has the site in it: two sites may be two ports of one host, which share their cookies. A browser takes one of
+// __Secure- from an encrypted page alone, or from localhost; __Host- would not let it be of one path.
+func (m *Module) refreshCookieName() string { return "__Secure-opsdb_refresh_" + m.config.Site }
 
 // refreshCookie is the cookie that holds a refresh token, or takes it out of the browser when that is empty.
 func (m *Module) refreshCookie(value string, expires time.Time) http.Cookie {
