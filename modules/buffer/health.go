@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/opsdb/opsdb/platform/pending"
+	"github.com/opsdb/opsdb/platform/problem"
 )
 
 // The three words of /health.
@@ -109,6 +110,12 @@ func (m *Module) examineBuffer(ctx context.Context, f *findings) {
 	c := view.Counts()
 	f.health.TransactionBuffer = &BufferHealth{Size: int64(c.Buffered), Failed: int64(c.Failed), Blocked: int64(c.Blocked), OldestAgeS: m.age(c.OldestAccepted), Durability: durability}
 	held := c.Buffered + c.Failed + c.Blocked
+	m.figures.mu.Lock()
+	server := m.figures.redis
+	m.figures.mu.Unlock()
+	if server.NoRoom() || !status.RefusedFull.IsZero() && time.Since(status.RefusedFull) < problem.BufferFull.RetryAfter {
+		f.down = append(f.down, "the site's Redis has no room: its memory limit is reached, or its disk is full")
+	}
 	switch {
 	case held >= m.config.Capacity:
 		f.down = append(f.down, "the buffer is full")

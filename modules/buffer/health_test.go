@@ -1,6 +1,7 @@
 package buffer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http/httptest"
@@ -14,6 +15,9 @@ import (
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/pg"
 	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/sandbox"
+	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
+	"github.com/opsdb/opsdb/platform/txn"
 	"github.com/opsdb/opsdb/platform/txn/txntest"
 )
 
@@ -61,6 +65,48 @@ func TestReasonsOfHealthSayWhatIsKnown(t *testing.T) {
 	_, err = session.Connected(t.Context(), pending.Claim{Batch: 1 << 52})
 	must(t, err)
 	check("after a claim that Redis has never sent", "may be missing", true)
+}
+
+// TestHealthSaysThatRedisHasNoRoom: at once after a refusal, and, when nobody writes, by what Redis says of itself.
+func TestHealthSaysThatRedisHasNoRoom(t *testing.T) {
+	t.Parallel()
+	s := txntest.NewPrivate(t, sandbox.Options{})
+	m := make1(t, s)
+	limit := func(bytes string) {
+		t.Helper()
+		if _, err := s.Stack.Redis.Command(sandboxtest.Context(t), "CONFIG", "SET", "maxmemory", bytes); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(when string, want string) {
+		t.Helper()
+		if h := m.examine(t.Context()); h.Status != want {
+			t.Errorf("%s: %s %q, want %s", when, h.Status, h.Reasons, want)
+		}
+	}
+	write := func() error {
+		_, err := s.Buffered.Write(sandboxtest.Context(t), txntest.Request("write-note"), func(_ context.Context, tx *txn.Builder) error {
+			tx.Add(txntest.NewWrite(tx, "x", nil))
+			return nil
+		})
+		return err
+	}
+	m.state.connected(time.Now())
+	limit("100000")
+	if err := write(); !errors.Is(err, problem.BufferFull) {
+		t.Fatalf("with no room: %v, want buffer-full", err)
+	}
+	check("after a refusal", unhealthy)
+	limit("0")
+	must(t, write())
+	check("when there is room again", degraded) // the replica is not looked at here
+
+	limit("100000")
+	m.lookAtRedis(sandboxtest.Context(t))
+	check("when nobody has been refused", unhealthy)
+	limit("0")
+	m.lookAtRedis(sandboxtest.Context(t))
+	check("looked at again", degraded)
 }
 
 func TestHealthAnswersInTimeWhenAServerHangs(t *testing.T) {

@@ -19,6 +19,7 @@ var (
 	metricOldestPending = prometheus.NewDesc("opsdb_pending_oldest_age_seconds", "Age of the oldest transaction that is not replicated, dead letters included; 0 when there is none.", nil, nil)
 	metricOldestDead    = prometheus.NewDesc("opsdb_dead_letter_oldest_age_seconds", "Age of the oldest dead letter, from when it was accepted; 0 when there is none.", nil, nil)
 	metricCapacity      = prometheus.NewDesc("opsdb_buffer_capacity", "Transactions the buffer takes.", nil, nil)
+	metricUnchecked     = prometheus.NewDesc("opsdb_accept_unchecked_total", "Transactions that this process has accepted without their checks, since the replica could not be read.", nil, nil)
 	metricRows          = prometheus.NewDesc("opsdb_pending_rows", "Rows with pending changes, by table.", []string{"table"}, nil)
 	metricPaused        = prometheus.NewDesc("opsdb_buffer_paused", "1 while draining is paused.", nil, nil)
 	metricDurable       = prometheus.NewDesc("opsdb_buffer_durable", "1 when the settings of the site's Redis keep every acknowledged write, 0 when they do not (BUFFER_DURABILITY=relaxed) or could not be read yet.", nil, nil)
@@ -42,7 +43,7 @@ var (
 )
 
 var descriptions = []*prometheus.Desc{
-	metricTransactions, metricOldest, metricOldestPending, metricOldestDead, metricCapacity, metricRows, metricPaused, metricDurable, metricProcessed, metricStatus,
+	metricTransactions, metricOldest, metricOldestPending, metricOldestDead, metricCapacity, metricUnchecked, metricRows, metricPaused, metricDurable, metricProcessed, metricStatus,
 	metricLastRun, metricOnline, metricLagBytes, metricLagSeconds, metricBehind, metricAlarm, metricLostTail, metricRedisUp, metricRedisUsed, metricRedisMax,
 	metricRedisFailing, metricRedisFsync, metricSiteSeen, metricSiteWaiting,
 }
@@ -156,6 +157,7 @@ func (m *Module) Collect(out chan<- prometheus.Metric) {
 	}
 	gauge(metricOldestDead, m.age(oldestDead))
 	gauge(metricCapacity, float64(m.config.Capacity))
+	out <- prometheus.MustNewConstMetric(metricUnchecked, prometheus.CounterValue, float64(m.config.Store.Unchecked()))
 	for table, n := range c.RowsByTable {
 		gauge(metricRows, float64(n), table)
 	}

@@ -90,7 +90,7 @@ func (m *Module) buildFiles(ctx context.Context, tx *txn.Builder, files []RawDat
 	}
 	if err := tx.Check(ctx, func(ctx context.Context, s *pending.Snapshot) error {
 		if len(files) > fewPaths {
-			if err := s.Open(ctx); err != nil { // the queries about so many files take their time
+			if err := s.Open(ctx, len(files)); err != nil { // the queries about so many files take their time
 				return err
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/rdb"
 )
 
 // Accept is one new transaction to be stored.
@@ -28,6 +29,8 @@ type Accept struct {
 	// full of dead letters must be mendable. What Transaction.Discards names is
 	// discarded in the same script, or the answer is Stale.
 	Exempt bool
+	// Unchecked transactions are counted: the replica could not be read for their checks.
+	Unchecked bool
 }
 
 // Accepted is what became of it. Exactly one of Seq, Existing and Stale says so.
@@ -100,7 +103,13 @@ func (s *Store) Accept(ctx context.Context, a Accept) (Accepted, error) {
 		(*took)(time.Since(began))
 	}
 	if err != nil {
+		if rdb.Full(err) {
+			s.setStatus(func(st *Status) { st.RefusedFull = time.Now() })
+		}
 		return Accepted{}, s.unavailable("storing a transaction", err)
+	}
+	if !s.status.Load().RefusedFull.IsZero() {
+		s.setStatus(func(st *Status) { st.RefusedFull = time.Time{} })
 	}
 	switch word, _ := reply[0].(string); word {
 	case "full":
@@ -116,6 +125,9 @@ func (s *Store) Accept(ctx context.Context, a Accept) (Accepted, error) {
 	}
 	seq, blockedBy := reply[1].(int64), reply[2].(int64)
 	s.accepted(a, seq, blockedBy, h, b)
+	if a.Unchecked {
+		s.unchecked.Add(1)
+	}
 	if len(t.Discards) > 0 {
 		s.followed(ctx) // the view lets go of what is discarded
 	}

@@ -43,6 +43,7 @@ type checking struct {
 	until    time.Time     // the end of all others, unless they are patient
 	patient  bool
 	asked    bool
+	answered bool  // the first exchange has been
 	open     bool  // a transaction is
 	failed   error // why nothing more can be asked
 }
@@ -223,6 +224,7 @@ func (x *exchange) precede(first, begins bool) error {
 		if _, err := x.reader.Close(); err != nil {
 			return err
 		}
+		x.check.answered = true
 		if batch < x.check.swept {
 			return errBehind
 		}

@@ -141,7 +141,7 @@ func TestCheckGivesUpOnASlowQuery(t *testing.T) {
 	t.Parallel()
 	r := NewReader(sandboxtest.New(t).Primary(t), nil, "observatory", Limits{Accept: time.Minute, Check: 50 * time.Millisecond, Remember: time.Nanosecond})
 	slow := func(ctx context.Context, s *Snapshot) error {
-		if err := s.Open(ctx); err != nil {
+		if err := s.Open(ctx, 0); err != nil {
 			return err
 		}
 		var n int
@@ -156,4 +156,54 @@ func TestCheckGivesUpOnASlowQuery(t *testing.T) {
 		}
 		return slow(ctx, s)
 	}))
+}
+
+// TestASlowCheckTurnsNobodyAway: a check that takes too long is no reason to accept others without theirs, as long as the
+// replica answers; and many rows may take longer.
+func TestASlowCheckTurnsNobodyAway(t *testing.T) {
+	t.Parallel()
+	pool := sandboxtest.New(t).Primary(t)
+	sleeps := func(s *Snapshot, ctx context.Context) error {
+		var n int
+		return s.DB.QueryRow(ctx, "SELECT 1 FROM pg_sleep(1)").Scan(&n)
+	}
+	large := func(rows int) func(ctx context.Context, s *Snapshot) error {
+		return func(ctx context.Context, s *Snapshot) error {
+			if err := s.Open(ctx, rows); err != nil {
+				return err
+			}
+			return sleeps(s, ctx)
+		}
+	}
+	r := NewReader(pool, nil, "observatory", Limits{Accept: time.Minute, Check: 50 * time.Millisecond, Remember: time.Hour})
+	if err := r.Check(t.Context(), View{}, nil, large(10)); !errors.Is(err, problem.ReplicaUnreachable) {
+		t.Errorf("too slow a check: %v, want replica-unreachable", err)
+	}
+	must(t, r.Check(t.Context(), View{}, nil, nothing))
+	must(t, r.Check(t.Context(), View{}, nil, large(60_000)))
+
+	r = NewReader(pool, nil, "observatory", Limits{Accept: 300 * time.Millisecond, Check: time.Minute, Remember: time.Hour})
+	asked := make(chan struct{})
+	var other sync.WaitGroup
+	other.Go(func() {
+		<-asked
+		if err := r.Check(t.Context(), View{}, nil, nothing); err != nil {
+			t.Errorf("beside a slow one: %v", err)
+		}
+	})
+	first := func(ctx context.Context, s *Snapshot) error {
+		close(asked)
+		other.Wait()
+		return sleeps(s, ctx)
+	}
+	if err := r.Check(t.Context(), View{}, nil, first); !errors.Is(err, problem.ReplicaUnreachable) {
+		t.Errorf("too slow a first answer: %v, want replica-unreachable", err)
+	}
+	must(t, r.Check(t.Context(), View{}, nil, nothing))
+	if err := r.Check(t.Context(), View{}, nil, func(ctx context.Context, s *Snapshot) error { return sleeps(s, ctx) }); !errors.Is(err, problem.ReplicaUnreachable) {
+		t.Errorf("too slow a first answer: %v, want replica-unreachable", err)
+	}
+	if err := r.Check(t.Context(), View{}, nil, nothing); !errors.Is(err, problem.ReplicaUnreachable) {
+		t.Errorf("after nobody was answered: %v, want replica-unreachable", err)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -68,7 +69,8 @@ type Limits struct {
 	// Accept bounds the same on the accepting path (default 200 ms): a broken
 	// replica must not stop observing.
 	Accept time.Duration
-	// Check bounds the queries of one validation on that path (default 1 s).
+	// Check bounds the queries of one validation on that path (default 1 s, and a
+	// millisecond more for each of many rows: Snapshot.Open).
 	Check time.Duration
 	// Remember is how long an unreachable replica is not asked again (default 1 s).
 	Remember time.Duration
@@ -199,19 +201,25 @@ func (r *Reader) catchUp(ctx context.Context) (view View, without bool, err erro
 //
 // Check asks the replica for no longer than Limits.Accept (and waits for its turn, while
 // others are answered, until Limits.Check), and answers
-// replica-unreachable at once for a while after that failed. An error of a query is
-// returned whatever fn makes of it.
+// replica-unreachable at once for a while after that failed. What was only slow says
+// nothing of a replica that has answered meanwhile: this check before, or others. An error
+// of a query is returned whatever fn makes of it.
 func (r *Reader) Check(ctx context.Context, view View, question *Question, fn func(ctx context.Context, s *Snapshot) error) error {
-	now := time.Now()
+	now, answered := time.Now(), r.answered.Load()
 	if at := int64(time.Since(r.made)); at < r.down.Load() || at < r.slow.Load() {
 		return problem.ReplicaUnreachable.New("the site's replica could not be reached a moment ago")
 	}
 	conn, err := r.queue(ctx, now.Add(r.limits.Check))
 	if err != nil {
-		return r.failed(ctx, "getting a connection for a check", err, true)
+		return r.failed(ctx, "getting a connection for a check", err, checks)
 	}
 	c := &checking{conn: conn, site: r.siteText, swept: view.Swept, question: question, limit: r.limits.Accept, until: now.Add(r.limits.Check)}
-	return r.check(ctx, c, &Snapshot{View: view, settled: StateReplicated}, fn, true)
+	return r.check(ctx, c, &Snapshot{View: view, settled: StateReplicated}, fn, func(err error) warned {
+		if errors.Is(err, os.ErrDeadlineExceeded) && (c.answered || r.answered.Load() != answered) {
+			return nobody
+		}
+		return checks
+	})
 }
 
 // queue gets a connection for a check. While others are answered the replica is there
@@ -235,14 +243,14 @@ func (r *Reader) CheckPrimary(ctx context.Context, question *Question, fn func(c
 	}
 	conn, err := r.acquire(ctx, r.checks, r.limits.Read)
 	if err != nil {
-		return r.failed(ctx, "getting a connection for a check", err, false)
+		return r.failed(ctx, "getting a connection for a check", err, everybody)
 	}
 	c := &checking{conn: conn, site: r.siteText, question: question, patient: true}
-	return r.check(ctx, c, &Snapshot{settled: StateApplied}, fn, false)
+	return r.check(ctx, c, &Snapshot{settled: StateApplied}, fn, func(error) warned { return everybody })
 }
 
 // check runs fn on a snapshot that c opens when it is asked.
-func (r *Reader) check(ctx context.Context, c *checking, s *Snapshot, fn func(ctx context.Context, s *Snapshot) error, accepting bool) error {
+func (r *Reader) check(ctx context.Context, c *checking, s *Snapshot, fn func(ctx context.Context, s *Snapshot) error, warn func(error) warned) error {
 	defer c.release()
 	s.DB, s.check = c, c
 	// How far the snapshot is ahead is known too late to narrow by: any create that
@@ -256,19 +264,19 @@ func (r *Reader) check(ctx context.Context, c *checking, s *Snapshot, fn func(ct
 	case errors.Is(err, errBehind):
 		return problem.ReplicaBehind.New("the site's replica shows less than it did")
 	case err != nil && lost(err):
-		return r.failed(ctx, "checking a write", err, accepting)
+		return r.failed(ctx, "checking a write", err, warn(err))
 	}
 	r.answered.Add(1)
 	return err
 }
 
-// Open asks for the snapshot now, apart from the first query, which may then take
-// longer than getting a snapshot may: for checks of many rows. Snapshots of reads
-// are open anyway.
-func (s *Snapshot) Open(ctx context.Context) error {
+// Open asks for the snapshot now, apart from the queries about that many rows, which may
+// then take longer than getting a snapshot may. Snapshots of reads are open anyway.
+func (s *Snapshot) Open(ctx context.Context, rows int) error {
 	if s.check == nil {
 		return nil
 	}
+	s.check.until = s.check.until.Add(time.Duration(rows) * time.Millisecond)
 	return s.check.settle(ctx)
 }
 
@@ -310,7 +318,7 @@ func (r *Reader) snapshot(ctx context.Context, view View, without bool, fn func(
 	}
 	conn, s, lacks, err := r.open(ctx)
 	if err != nil || lacks != nil {
-		return lacks, r.failed(ctx, "opening a snapshot", err, false)
+		return lacks, r.failed(ctx, "opening a snapshot", err, everybody)
 	}
 	defer release(conn, false)
 	if s.Batch < view.Swept {
@@ -330,7 +338,7 @@ func (r *Reader) snapshot(ctx context.Context, view View, without bool, fn func(
 	}
 	s.View, s.OverlayUnavailable = view, without
 	if err = fn(ctx, s); err != nil && lost(err) {
-		return nil, r.failed(ctx, "reading the replica", err, false)
+		return nil, r.failed(ctx, "reading the replica", err, everybody)
 	}
 	return nil, err
 }
@@ -385,9 +393,18 @@ func (r *Reader) acquire(ctx context.Context, pool *pgxpool.Pool, limit time.Dur
 	return pool.Acquire(inner)
 }
 
+// warned are those who do not ask the replica for a while after it has failed.
+type warned int
+
+const (
+	nobody warned = iota
+	checks
+	everybody
+)
+
 // failed turns an error of the replica into replica-unreachable, and remembers
 // it, when the replica is why it failed.
-func (r *Reader) failed(ctx context.Context, doing string, err error, accepting bool) error {
+func (r *Reader) failed(ctx context.Context, doing string, err error, who warned) error {
 	if err == nil {
 		return nil
 	}
@@ -398,8 +415,10 @@ func (r *Reader) failed(ctx context.Context, doing string, err error, accepting 
 		return fmt.Errorf("%s: %w", doing, err)
 	}
 	until := int64(time.Since(r.made) + r.limits.Remember)
-	r.slow.Store(until)
-	if !accepting {
+	if who >= checks {
+		r.slow.Store(until)
+	}
+	if who == everybody {
 		r.down.Store(until)
 	}
 	return &refusal{problem.ReplicaUnreachable.New("the site's replica cannot be reached"), fmt.Errorf("%s: %w", doing, err)}

@@ -73,6 +73,8 @@ type Store struct {
 	names   map[string]string // of the one exchange that runs
 	status  atomic.Pointer[Status]
 	took    atomic.Pointer[func(time.Duration)] // of each accept script
+
+	unchecked atomic.Int64 // transactions accepted without their checks
 }
 
 // Status is what a health check wants to know of the Redis behind a Store.
@@ -85,6 +87,9 @@ type Status struct {
 	Checked    bool
 	Durability rdb.Durability
 	Mode       Durability
+	// RefusedFull is when Redis last refused a transaction for lack of room; zero when it
+	// has taken one since.
+	RefusedFull time.Time
 }
 
 // ErrNotDurable is returned by Open for a Redis that can lose acknowledged
@@ -147,6 +152,9 @@ func (s *Store) Status() Status { return *s.status.Load() }
 // ObserveAccepts lets f know how long Redis took to store each accepted
 // transaction, fsync included.
 func (s *Store) ObserveAccepts(f func(took time.Duration)) { s.took.Store(&f) }
+
+// Unchecked counts the transactions that this process has accepted without their checks.
+func (s *Store) Unchecked() int64 { return s.unchecked.Load() }
 
 // Server asks Redis how it is. fsync is the longest one that it remembers, 0 when
 // its latency monitor is off, has seen none, or may not be asked.

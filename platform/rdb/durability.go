@@ -27,6 +27,11 @@ type Server struct {
 	UsedMemory, MaxMemory int64
 }
 
+// NoRoom reports whether the server takes no write until it has more memory or disk.
+func (s Server) NoRoom() bool {
+	return s.LastWriteFailed || s.MaxMemory > 0 && s.UsedMemory >= s.MaxMemory
+}
+
 // Server asks the server for INFO.
 func (c *Client) Server(ctx context.Context) (Server, error) {
 	text, err := c.Info(ctx, "server", "persistence", "memory").Result()

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/time/rate"
 
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/problem"
@@ -43,7 +44,10 @@ type BufferedConfig struct {
 
 // Buffered is the Writer of a secondary site: it stores the transaction durably
 // in the site's Redis and returns. The processor applies it.
-type Buffered struct{ config BufferedConfig }
+type Buffered struct {
+	config BufferedConfig
+	warned rate.Sometimes // of what is accepted without its checks
+}
 
 // NewBuffered makes a Buffered writer. Store and Reader stay the caller's to
 // close.
@@ -54,7 +58,7 @@ func NewBuffered(config BufferedConfig) *Buffered {
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
-	return &Buffered{config: config}
+	return &Buffered{config: config, warned: rate.Sometimes{Interval: time.Minute}}
 }
 
 // acceptTries bounds how often a transaction is validated again because others
@@ -93,7 +97,7 @@ func (w *Buffered) Write(ctx context.Context, req Request, build func(ctx contex
 		validated(err)
 		switch {
 		case err == nil && v.replay != nil:
-			return *v.replay, nil
+			return w.replayed(ctx, req, *v.replay)
 		case err != nil && !refuses(err):
 			return Receipt{}, err
 		case err != nil && !fresh:
@@ -120,7 +124,7 @@ func (w *Buffered) Write(ctx context.Context, req Request, build func(ctx contex
 			tx.Trace = traceParent(ctx)
 		}
 		ctx, done := span(ctx, w.config.Tracer, "accept")
-		accepted, err := w.config.Store.Accept(ctx, pending.Accept{Transaction: tx, Changes: v.draft.changes, View: v.view, Exempt: v.builder.exempt})
+		accepted, err := w.config.Store.Accept(ctx, pending.Accept{Transaction: tx, Changes: v.draft.changes, View: v.view, Exempt: v.builder.exempt, Unchecked: !v.builder.Checked()})
 		done(err)
 		switch {
 		case err != nil:
@@ -189,12 +193,17 @@ func (w *Buffered) validate(ctx context.Context, b *Builder, view pending.View, 
 		return v, keyErr
 	case errors.Is(err, problem.ReplicaBehind):
 		built, b = false, b.again()
-	case built && (buildErr != nil || err == nil || errors.Is(err, problem.ReplicaUnreachable)):
+	case built && (buildErr != nil || err == nil):
 		return v, buildErr
 	case ctx.Err() != nil, !errors.Is(err, problem.ReplicaUnreachable):
 		return v, err
 	}
-	w.config.Logger.DebugContext(ctx, "a write is accepted without its checks: the replica cannot be read", "error", err)
+	w.warned.Do(func() {
+		w.config.Logger.WarnContext(ctx, "a write is accepted without its checks: the replica cannot be read", "error", err)
+	})
+	if built {
+		return v, nil
+	}
 	v.builder = b
 	return v, build(ctx, b)
 }
@@ -263,6 +272,20 @@ func (w *Buffered) refuse(ctx context.Context, req Request, refusal error) (Rece
 		return Receipt{}, err
 	case existing == nil:
 		return Receipt{}, refusal
+	}
+	return w.replay(ctx, req, existing)
+}
+
+// replayed is the receipt of an earlier attempt that the replica's ledger has, unless this site has acknowledged another
+// one with the key: it stands by that, whatever another site did with the key meanwhile.
+func (w *Buffered) replayed(ctx context.Context, req Request, inLedger Receipt) (Receipt, error) {
+	existing, err := w.existing(ctx, req)
+	if err != nil || existing == nil {
+		return inLedger, err
+	}
+	stored, err := w.config.Store.Lookup(ctx, existing.Seq)
+	if err != nil || stored == nil || stored.ID == inLedger.TransactionID {
+		return inLedger, err
 	}
 	return w.replay(ctx, req, existing)
 }

@@ -96,6 +96,9 @@ func TestBrokenReplicaDoesNotStopAccepting(t *testing.T) {
 			t.Errorf("accepting took %v", took)
 		}
 	}
+	if n := store.Unchecked(); n != 3 {
+		t.Errorf("%d accepted without their checks are counted, want 3", n)
+	}
 	if _, err := answer(ctx, w, missing, func(tx *txn.Builder) error { return tx.Require(ctx, parentExists(missing)) }); !errors.Is(err, problem.ReplicaUnreachable) {
 		t.Errorf("what needs stored rows: %v", err)
 	}

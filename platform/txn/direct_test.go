@@ -193,6 +193,54 @@ func TestRetryAtASecondarySiteOfWhatOnlyTheLedgerHas(t *testing.T) {
 	}
 }
 
+// TestKeyOfBothSitesKeepsTheFirstAnswerOfEach: used at both before either knew of the other, a key stands at each site for
+// what that has acknowledged, also when the other's has come first to the ledger.
+func TestKeyOfBothSitesKeepsTheFirstAnswerOfEach(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	ctx := sandboxtest.Context(t)
+	request := txntest.Request("write-note")
+	request.Key, request.Digest = "key-1", []byte{1, 2, 3}
+	write := func(w txn.Writer, r txn.Request) (txn.Receipt, error) {
+		return w.Write(ctx, r, func(_ context.Context, tx *txn.Builder) error {
+			tx.Add(txntest.NewWrite(tx, "x", nil))
+			return nil
+		})
+	}
+	buffered, err := write(s.Buffered, request)
+	if err != nil || buffered.Replayed {
+		t.Fatalf("%+v, %v", buffered, err)
+	}
+	direct, err := write(s.Direct, request)
+	if err != nil || direct.Replayed {
+		t.Fatalf("%+v, %v", direct, err)
+	}
+	s.WaitForReplay(t)
+	for site, c := range map[string]struct {
+		w     txn.Writer
+		first txn.Receipt
+	}{"main": {s.Direct, direct}, "secondary": {s.Buffered, buffered}} {
+		if again, err := write(c.w, request); err != nil || !again.Replayed || again.TransactionID != c.first.TransactionID {
+			t.Errorf("%s: %+v, %v; want its own, %s", site, again, err, c.first.TransactionID)
+		}
+	}
+
+	other := request
+	other.Key, other.Digest = "key-2", []byte{4}
+	if _, err := write(s.Buffered, other); err != nil {
+		t.Fatal(err)
+	}
+	another := other
+	another.Digest = []byte{5}
+	if _, err := write(s.Direct, another); err != nil {
+		t.Fatal(err)
+	}
+	s.WaitForReplay(t)
+	if _, err := write(s.Buffered, another); !errors.Is(err, problem.IdempotencyKeyReused) {
+		t.Errorf("the body that main has, where the key has another: %v", err)
+	}
+}
+
 func testRetry(t *testing.T, w txn.Writer) {
 	t.Helper()
 	ctx := sandboxtest.Context(t)
