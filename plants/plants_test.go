@@ -113,9 +113,12 @@ var plants = []plant{
 	{"the key is not looked up at main", "platform/txn/direct.go", "\t\treplay, keyErr = found, err\n\t\treturn errKeyKnown\n", "\t\treturn nil\n", "RetryAtMain", false},
 
 	// Accepting.
-	{"answered before it is stored", "platform/txn/buffered.go", "\t\taccepted, err := w.config.Store.Accept(ctx, pending.Accept{Transaction: tx, Changes: v.draft.changes, View: v.view, Exempt: v.builder.exempt})\n", "\t\tgo w.config.Store.Accept(context.WithoutCancel(ctx), pending.Accept{Transaction: tx, Changes: v.draft.changes, View: v.view, Exempt: v.builder.exempt})\n\t\tvar accepted pending.Accepted\n", "modules/buffer:LostAnswer|KilledServers|TwoProcessesCannot", false},
+	{"answered before it is stored", "platform/txn/buffered.go", "\t\taccepted, err := w.config.Store.Accept(ctx, pending.Accept{Transaction: tx, Changes: v.draft.changes, View: v.view, Exempt: v.builder.exempt, Unchecked: !v.builder.Checked()})\n", "\t\tgo w.config.Store.Accept(context.WithoutCancel(ctx), pending.Accept{Transaction: tx, Changes: v.draft.changes, View: v.view, Exempt: v.builder.exempt, Unchecked: !v.builder.Checked()})\n\t\tvar accepted pending.Accepted\n", "modules/buffer:LostAnswer|KilledServers|TwoProcessesCannot", false},
 	{"the key is not looked up in the ledger at a site", "platform/txn/buffered.go", "\tif req.Key == \"\" {\n\t\treturn nil\n\t}\n", "\tif true {\n\t\treturn nil\n\t}\n", "RetryAtASecondary", false},
 	{"a check takes a snapshot that shows less than its view", "platform/pending/checking.go", "\t\tif batch < x.check.swept {\n", "\t\tif _ = batch; false {\n", "ReadWaitsForAReplica", false},
+	{"a slow check turns everybody away", "platform/pending/reader.go", "\t\t\treturn nobody\n", "\t\t\treturn checks\n", "ASlowCheck", false},
+	{"many rows are checked as fast as one", "platform/pending/reader.go", "time.Duration(rows) * time.Millisecond", "time.Duration(rows) * 0", "ASlowCheck", false},
+	{"the ledger's answer to a key goes before the site's own", "platform/txn/buffered.go", "\t\t\treturn w.replayed(ctx, req, *v.replay)\n", "\t\t\treturn *v.replay, nil\n", "KeyOfBothSites", false},
 	{"refused on the view at hand", "platform/txn/buffered.go", "\t\tcase err != nil && !fresh:\n\t\t\tfresh = true\n\t\t\tcontinue\n", "", "modules/buffer:TwoProcesses", false},
 	{"a refusal comes before the key", "platform/txn/buffered.go", "\t\t\treturn w.refuse(ctx, req, err)\n", "\t\t\treturn Receipt{}, err\n", "RetryAtASecondary", false},
 	{"a wait ends when it is applied", "platform/txn/buffered.go", "if receipt.State != pending.StateBuffered && receipt.State != pending.StateApplied {", "if receipt.State != pending.StateBuffered {", "modules/observations:WaitingTells", false},

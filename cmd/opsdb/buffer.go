@@ -41,7 +41,7 @@ stays down, export writes the buffer to a file, and import applies it at main.`,
 }
 
 // withRedis hands the settings of the site and its Redis to fn.
-func withRedis(fn func(c *config.Config, catalog *txn.Catalog, client *rdb.Client) error) (err error) {
+func withRedis(ctx context.Context, fn func(c *config.Config, catalog *txn.Catalog, client *rdb.Client) error) (err error) {
 	c, err := config.Load()
 	if err != nil {
 		return err
@@ -53,7 +53,11 @@ func withRedis(fn func(c *config.Config, catalog *txn.Catalog, client *rdb.Clien
 	if err != nil {
 		return err
 	}
-	client, err := rdb.Open(rdb.Options{URL: c.Redis.URL, Name: "opsdb-buffer-command"})
+	options := rdb.Options{URL: c.Redis.URL, Name: "opsdb-buffer-command"}
+	if err := usedBy(ctx, options, c.SiteName); err != nil {
+		return err
+	}
+	client, err := rdb.Open(options)
 	if err != nil {
 		return err
 	}
@@ -61,9 +65,27 @@ func withRedis(fn func(c *config.Config, catalog *txn.Catalog, client *rdb.Clien
 	return fn(c, catalog, client)
 }
 
+// usedBy refuses a Redis that no server of the site has used: a command with a wrong SITE_NAME would see an empty buffer,
+// and pause one that nobody drains. It asks by a client of its own, for a Store wants to see each connection made.
+func usedBy(ctx context.Context, options rdb.Options, site string) (err error) {
+	client, err := rdb.Open(options)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	used, err := pending.UsedBy(ctx, client, site)
+	switch {
+	case err != nil:
+		return fmt.Errorf("asking the site's Redis (REDIS_URL): %w", err)
+	case !used:
+		return fmt.Errorf("no server of site %s has used this Redis: SITE_NAME or REDIS_URL is another site's", site)
+	}
+	return nil
+}
+
 // withBuffer hands the site's buffer and a view just taken of it to fn.
 func withBuffer(ctx context.Context, fn func(store *pending.Store, view pending.View) error) error {
-	return withRedis(func(c *config.Config, catalog *txn.Catalog, client *rdb.Client) error {
+	return withRedis(ctx, func(c *config.Config, catalog *txn.Catalog, client *rdb.Client) error {
 		return withStore(ctx, c, catalog, client, fn)
 	})
 }

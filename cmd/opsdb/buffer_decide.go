@@ -42,7 +42,7 @@ func shellActor() (string, error) {
 // withSite hands fn a secondary site as its server has it, so far as decisions about
 // dead letters need it: they are buffered and never go to the primary past the buffer.
 func withSite(ctx context.Context, fn func(s *site, view pending.View) error) error {
-	return withRedis(func(c *config.Config, catalog *txn.Catalog, client *rdb.Client) (err error) {
+	return withRedis(ctx, func(c *config.Config, catalog *txn.Catalog, client *rdb.Client) (err error) {
 		s := &site{config: c, log: slog.New(slog.DiscardHandler), catalog: catalog}
 		s.store, err = pending.Open(ctx, client, storeOptions(c, catalog, pending.Durability(c.Durability)))
 		if err != nil {

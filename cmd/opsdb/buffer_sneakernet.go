@@ -25,7 +25,7 @@ buffer: when the link is back, the site finds in main's ledger what an import
 has applied. FILE is replaced when the new one is whole.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withRedis(func(c *config.Config, catalog *txn.Catalog, client *rdb.Client) error {
+			return withRedis(cmd.Context(), func(c *config.Config, catalog *txn.Catalog, client *rdb.Client) error {
 				key, err := auth.NewestSigningKey(c.SiteKeysDir, c.SiteName)
 				if errors.Is(err, auth.ErrNoSigningKey) {
 					return fmt.Errorf("%w: make one with `opsdb keys init`", err)

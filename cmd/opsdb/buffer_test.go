@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"os"
@@ -13,10 +14,13 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/spf13/cobra"
 
 	"github.com/opsdb/opsdb/platform/api"
+	"github.com/opsdb/opsdb/platform/config"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/rdb"
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
 )
 
@@ -43,7 +47,120 @@ func at(t *testing.T) operated {
 	} {
 		t.Setenv(name, value)
 	}
+	o.serve()
 	return o
+}
+
+// serve does to the site's Redis what a server does when it starts.
+func (o operated) serve() {
+	o.Helper()
+	c, err := config.Load()
+	if err != nil {
+		o.Fatal(err)
+	}
+	catalog, err := newCatalog()
+	if err != nil {
+		o.Fatal(err)
+	}
+	client, err := rdb.Open(rdb.Options{URL: c.Redis.URL, Name: "opsdb-test"})
+	if err != nil {
+		o.Fatal(err)
+	}
+	store, err := pending.Open(sandboxtest.Context(o.T), client, storeOptions(c, catalog, pending.Relaxed))
+	if err != nil {
+		o.Fatal(err)
+	}
+	if err := errors.Join(store.Close(), client.Close()); err != nil {
+		o.Fatal(err)
+	}
+}
+
+// TestCommandsLeaveAnotherSitesRedisAlone: a wrong SITE_NAME or REDIS_URL is no empty buffer, and nothing is paused.
+func TestCommandsLeaveAnotherSitesRedisAlone(t *testing.T) {
+	o := at(t)
+	o.says("0 buffered", "buffer", "status")
+	o.Setenv("SITE_NAME", "nowhere")
+	for _, command := range [][]string{{"status"}, {"list"}, {"pause"}, {"resume"}, {"retry", "--all"}, {"export", filepath.Join(o.TempDir(), "x")}, {"discard", uuid.NewString(), "--reason", "x"}} {
+		o.refuses("no server of site nowhere has used this Redis", append([]string{"buffer"}, command...)...)
+	}
+	client, err := rdb.Open(rdb.Options{URL: o.pair.RedisURL, Name: "opsdb-test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close() //nolint:errcheck // nothing was written
+	if keys, err := client.Keys(t.Context(), "site:nowhere:*").Result(); err != nil || len(keys) > 0 {
+		t.Errorf("written: %v, %v", keys, err)
+	}
+	o.Setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+	o.refuses("asking the site's Redis (REDIS_URL)", "buffer", "status")
+}
+
+// TestDoctorFailsWithoutAServerOfTheSite: a site that cannot work is not well, one whose link is down is.
+func TestDoctorFailsWithoutAServerOfTheSite(t *testing.T) {
+	o := at(t)
+	o.says("warn  signing_key", "doctor")
+	for _, c := range []struct {
+		name, value, says string
+		fails             bool
+	}{
+		{"MAIN_DB_URL", "postgres://o@127.0.0.1:1/o", "warn  reachable", false},
+		{"LOCAL_DB_URL", "postgres://o@127.0.0.1:1/o", "FAIL  reachable", true},
+		{"REDIS_URL", "redis://127.0.0.1:1/0", "FAIL  reachable", true},
+		{"SITE_NAME", "nowhere", "FAIL  site", true},
+		{"GITHUB_CLIENT_ID", "x", "FAIL  signing_key", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Setenv(c.name, c.value)
+			if c.name == "GITHUB_CLIENT_ID" {
+				for name, value := range map[string]string{"GITHUB_CLIENT_SECRET": "y", "GITHUB_ORG_NAME": "z", "BACKEND_URL": "https://a.example", "FRONTEND_URL": "https://b.example"} {
+					t.Setenv(name, value)
+				}
+			}
+			out, err := o.run("", "doctor")
+			if (err != nil) != c.fails || !strings.Contains(out, c.says) {
+				t.Errorf("%v, want %t, with %q in\n%s", err, c.fails, c.says, out)
+			}
+		})
+	}
+}
+
+// TestMistypedCommandsFail: whatever comes after them in a script must not run.
+func TestMistypedCommandsFail(t *testing.T) {
+	t.Parallel()
+	var groups int
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		for _, sub := range cmd.Commands() {
+			walk(sub)
+		}
+		if !cmd.HasSubCommands() {
+			return
+		}
+		groups++
+		path := strings.Fields(cmd.CommandPath())[1:]
+		root := newRoot()
+		root.SetOut(&bytes.Buffer{})
+		root.SetErr(&bytes.Buffer{})
+		root.SetArgs(append(path, "mistyped"))
+		if err := root.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), "mistyped") {
+			t.Errorf("%s mistyped: %v", cmd.CommandPath(), err)
+		}
+	}
+	walk(newRoot())
+	if groups < 8 {
+		t.Errorf("%d groups of commands", groups)
+	}
+	root := newRoot()
+	var help bytes.Buffer
+	root.SetOut(&help)
+	root.SetArgs([]string{"migrate"})
+	if err := root.ExecuteContext(t.Context()); err != nil || !strings.Contains(help.String(), "Usage:") {
+		t.Errorf("a group alone shows its help: %q, %v", help.String(), err)
+	}
+	root.SetArgs([]string{"buffer", "discard"})
+	if err := root.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), "usage: opsdb buffer discard ID") {
+		t.Errorf("without its argument: %v", err)
+	}
 }
 
 func (o operated) run(stdin string, args ...string) (string, error) {

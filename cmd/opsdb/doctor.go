@@ -2,14 +2,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
+	"github.com/opsdb/opsdb/modules/auth"
+	"github.com/opsdb/opsdb/modules/transfers"
 	"github.com/opsdb/opsdb/platform/config"
 	"github.com/opsdb/opsdb/platform/pg"
 	"github.com/opsdb/opsdb/platform/rdb"
@@ -23,8 +27,9 @@ func newDoctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "Check the settings and the servers of this site",
 		Long: `Check the settings, PostgreSQL and Redis of this site, as the API server does
-when it starts. The exit code is 0 when everything is right or only not to be
-reached at the moment, and 1 when the server would refuse to start.`,
+when it starts. The exit code is 0 when the site can work, and 1 when the server
+would refuse to start, or waits for a server of the site that does not answer. At
+a secondary site the primary is no such server: the link may be down.`,
 		Args: cobra.NoArgs,
 	}
 	asJSON := jsonFlag(cmd)
@@ -45,7 +50,7 @@ reached at the moment, and 1 when the server would refuse to start.`,
 		if err != nil {
 			return err
 		}
-		if found.refuses() {
+		if found.fails() {
 			return exitError{1}
 		}
 		return nil
@@ -78,9 +83,14 @@ func examine(ctx context.Context, c *config.Config) (examination, error) {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		defer pool.Close()
-		found = append(found, examined{Server: name, Findings: pg.Check(ctx, pool, want), Reports: reports})
+		findings := pg.Check(ctx, pool, want)
+		if findings.Answered() && want.Primary == c.IsMain() {
+			findings = append(findings, examineSite(ctx, pool, c.SiteName))
+		}
+		found = append(found, examined{Server: name, Findings: findings, Reports: reports})
 		return nil
 	}
+	found = append(found, examineKeys(c))
 	if err := add("primary", c.MainDB.URL, pg.Expectation{Primary: true, SchemaVersion: version, Privileges: writePrivileges()}, !c.IsMain()); err != nil {
 		return nil, err
 	}
@@ -95,6 +105,36 @@ func examine(ctx context.Context, c *config.Config) (examination, error) {
 		return nil, err
 	}
 	return append(found, redis), nil
+}
+
+// What is examined beside servers.
+const (
+	findingSite = "site"
+	findingKey  = "signing_key"
+)
+
+// examineSite looks for the site in its own database.
+func examineSite(ctx context.Context, pool *pgxpool.Pool, name string) pg.Finding {
+	f := pg.Finding{Name: findingSite, Fatal: true, Detail: name + " is known"}
+	_, err := transfers.SiteID(ctx, pool, name)
+	switch {
+	case errors.Is(err, transfers.ErrUnknownSite):
+		f.Detail = fmt.Sprintf("there is no site %q: SITE_NAME is wrong, or add it at main with `opsdb site add %s`", name, name)
+	case err != nil:
+		f.Fatal, f.Detail = false, err.Error()
+	default:
+		f.OK = true
+	}
+	return f
+}
+
+// examineKeys looks for the site's own key, without which nobody logs in here and nothing is exported.
+func examineKeys(c *config.Config) examined {
+	f := pg.Finding{Name: findingKey, OK: true, Fatal: c.GitHub.ClientID != "", Detail: "is there"}
+	if _, err := auth.NewestSigningKey(c.SiteKeysDir, c.SiteName); err != nil {
+		f.OK, f.Detail = false, err.Error()+" (opsdb keys init)"
+	}
+	return examined{Server: "keys", Findings: pg.Findings{f}}
 }
 
 func examineRedis(ctx context.Context, c *config.Config) (examined, error) {
@@ -124,10 +164,10 @@ func examineRedis(ctx context.Context, c *config.Config) (examined, error) {
 	return out, nil
 }
 
-// refuses reports whether the API server would not start.
-func (e examination) refuses() bool {
+// fails reports whether the API server would not start, or not serve.
+func (e examination) fails() bool {
 	for _, x := range e {
-		if !x.Reports && x.Findings.Err() != nil {
+		if !x.Reports && (x.Findings.Err() != nil || !x.Findings.Answered()) {
 			return true
 		}
 	}
@@ -142,14 +182,12 @@ func (e examination) print(w io.Writer) error {
 		for _, f := range x.Findings {
 			mark := "ok  "
 			switch {
-			case !f.OK && f.Fatal && !x.Reports:
+			case !f.OK && !x.Reports && (f.Fatal || f.Name == pg.FindingReachable):
 				mark = "FAIL"
 			case !f.OK:
 				mark = "warn"
 			}
-			// pgx tells each address it tried on a line of its own.
-			detail := strings.Join(strings.FieldsFunc(f.Detail, func(c rune) bool { return c == '\n' || c == '\t' }), "; ")
-			if _, err := fmt.Fprintf(w, "  %s  %-20s %s\n", mark, f.Name, detail); err != nil {
+			if _, err := fmt.Fprintf(w, "  %s  %-20s %s\n", mark, f.Name, oneLine(f.Detail)); err != nil {
 				return err
 			}
 		}

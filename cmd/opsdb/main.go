@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 )
 
@@ -63,8 +65,17 @@ func run() int {
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return 130
 	}
-	fmt.Fprintln(os.Stderr, "opsdb:", err)
+	text := err.Error()
+	if unreachable := (*pgconn.ConnectError)(nil); errors.As(err, &unreachable) {
+		text = oneLine(text)
+	}
+	fmt.Fprintln(os.Stderr, "opsdb:", text)
 	return 1
+}
+
+// oneLine puts together what pgx tells of each address on a line of its own.
+func oneLine(text string) string {
+	return strings.Join(strings.FieldsFunc(text, func(c rune) bool { return c == '\n' || c == '\t' }), "; ")
 }
 
 func newRoot() *cobra.Command {
@@ -81,5 +92,26 @@ tokens, and shows what a site's buffer holds.`,
 	for _, command := range commands {
 		root.AddCommand(command())
 	}
+	strict(root)
 	return root
+}
+
+// strict makes a mistyped command an error where cobra would print the help of its group and be content, so that
+// `opsdb migrate upp && opsdb serve` does not serve; and wrong arguments are told with the usage.
+func strict(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		strict(sub)
+	}
+	if cmd.HasParent() && !cmd.Runnable() {
+		cmd.Args = cobra.NoArgs
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return fmt.Errorf("%w; usage: %s", err, cmd.UseLine())
+			}
+			return nil
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,9 +72,15 @@ var (
 	ErrTokenGone         = errors.New("there is no such active token")
 )
 
+// userName is what a user may be called, here as at POST /users.
+var userName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
+
 // CreateUser adds a user with roles. It changes nothing when the user exists (ErrUserExists) or a role does not
 // (ErrRoleUnknown).
 func (a *Admin) CreateUser(ctx context.Context, username, fullName string, service bool, roles ...string) error {
+	if !userName.MatchString(username) {
+		return fmt.Errorf("creating user %q: a name has letters, digits, dots, underscores and hyphens, begins with a letter or digit, and has at most 100", username)
+	}
 	err := pgx.BeginFunc(ctx, a.conn, func(tx pgx.Tx) error {
 		q, now := db.New(tx), a.now().UTC()
 		created, err := q.CreateUser(ctx, db.CreateUserParams{Username: username, FullName: fullName, IsService: service, CreatedAt: now})

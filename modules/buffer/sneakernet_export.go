@@ -32,13 +32,19 @@ type Exported struct {
 }
 
 // Export writes every transaction that the site's Redis keeps into the file name, which
-// is replaced when it is whole: also those that are applied or replicated already, for
+// must not be there yet and is when it is whole: also those that are applied or replicated already, for
 // main may have lost them since, and what follows would be applied without them. Dead
 // letters stay, with what depends on them, and so do discarded transactions. It needs
 // memory for one page, however much is kept.
 func Export(ctx context.Context, name string, c ExportConfig) (done Exported, err error) {
 	if c.Clock == nil {
 		c.Clock = time.Now
+	}
+	switch _, err := os.Stat(name); {
+	case err == nil:
+		return done, fmt.Errorf("writing the file: %s is there already", name)
+	case !errors.Is(err, fs.ErrNotExist):
+		return done, fmt.Errorf("writing the file: %w", err)
 	}
 	file, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*") // mode 0600
 	if err != nil {

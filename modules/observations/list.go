@@ -142,13 +142,7 @@ func (l lister[R, T]) unstored(ctx context.Context, m *Module, in api.List, page
 	if len(created) <= in.Limit {
 		last = nil
 	}
-	var total *int64
-	if in.Count {
-		page.After, page.Limit = nil, 0
-		n := int64(len(view.Created(l.table, page)))
-		total = &n
-	}
-	out := api.NewPage(in, items, sortKey(last), total)
+	out := api.NewPage(in, items, sortKey(last), nil) // how many are stored is not known
 	out.Overlay = pendingOnly
 	return out, nil
 }

@@ -276,7 +276,7 @@ func TestObservingGoesOnWithoutAReplica(t *testing.T) {
 		t.Errorf("detail: %v, X-Overlay %q", got, detail.header.Get("X-Overlay"))
 	}
 	files := at.register(id, mod, "a", 3, 1000)
-	if got := at.get("/raw_data_files?count=true&executed_obs_unit_id=" + id).want(200); got.number("total") != 3 || len(got.list("items")) != 3 {
+	if got := at.get("/raw_data_files?count=true&executed_obs_unit_id=" + id).want(200); got["total"] != nil || len(got.list("items")) != 3 { // how many are stored is not known
 		t.Errorf("files: %v", got)
 	}
 	if got := at.get("/executed_obs_units?status=running").want(200); !slices.Equal(ids(got.list("items")), []string{id}) {

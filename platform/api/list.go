@@ -186,7 +186,7 @@ func DecodeCursor(text string, digest []byte, order Order) (SortKey, error) {
 type Page[T any] struct {
 	Items      []T     `json:"items" doc:"The records of this page."`
 	NextCursor *string `json:"next_cursor" doc:"Give it as cursor for the next page; null on the last one."`
-	Total      *int64  `json:"total" doc:"How many records match in all, with count=true; else null."`
+	Total      *int64  `json:"total" doc:"How many records match in all, with count=true; else null, and while only pending records can be shown (X-Overlay: pending-only)."`
 }
 
 // PageOutput is the output of a list operation.

@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/opsdb/opsdb/platform/rdb"
 )
 
 // sitesKey is the only key without a site's prefix: a hash of the names under which
@@ -16,6 +18,12 @@ const sitesKey = "opsdb:sites"
 // ErrRenamed is returned by SetSiteID for a site whose transactions still wait under
 // another name: nobody would drain them.
 var ErrRenamed = errors.New("the site has transactions waiting under another name")
+
+// UsedBy tells whether a server of a site has used this Redis.
+func UsedBy(ctx context.Context, client *rdb.Client, site string) (bool, error) {
+	n, err := client.Exists(ctx, "site:"+site+":site", "site:"+site+":load").Result()
+	return n > 0, err
+}
 
 // SiteID is the site's id as kept in Redis, so that a start needs no replica; 0
 // when none is kept yet.
