@@ -39,7 +39,7 @@ type checking struct {
 	site     []byte
 	swept    int64
 	question *Question
-	limit    time.Duration // of the first exchange, 0 for none of its own
+	limit    time.Duration // of the beginning of the first answer, 0 for none of its own
 	until    time.Time     // the end of all others, unless they are patient
 	patient  bool
 	asked    bool
@@ -177,7 +177,7 @@ func (c *checking) ask(ctx context.Context, sql string, args []any) (_ *exchange
 		return nil, fmt.Errorf("asking the replica: %w", err)
 	}
 	c.asked, c.open = true, begins || c.open
-	if err := x.precede(first, begins); err != nil {
+	if err := x.precede(ctx, first, begins); err != nil {
 		return nil, errors.Join(err, x.end())
 	}
 	if query == nil {
@@ -188,11 +188,17 @@ func (c *checking) ask(ctx context.Context, sql string, args []any) (_ *exchange
 
 var binaryResult = []int16{pgtype.BinaryFormatCode}
 
+// deadline is how long the next exchange may take: the first, until the replica has begun to answer it, and all others.
 func (c *checking) deadline(ctx context.Context) time.Time {
-	switch {
-	case !c.asked && c.limit != 0:
+	if !c.asked && c.limit != 0 {
 		return time.Now().Add(c.limit)
-	case !c.patient:
+	}
+	return c.rest(ctx)
+}
+
+// rest is when the check ends.
+func (c *checking) rest(ctx context.Context) time.Time {
+	if !c.patient {
 		return c.until
 	}
 	until, _ := ctx.Deadline() // none is the zero time, which is no limit
@@ -207,7 +213,7 @@ type exchange struct {
 }
 
 // precede reads what comes before the answer to the query.
-func (x *exchange) precede(first, begins bool) error {
+func (x *exchange) precede(ctx context.Context, first, begins bool) error {
 	if begins {
 		if err := x.next(); err != nil {
 			return err
@@ -224,7 +230,13 @@ func (x *exchange) precede(first, begins bool) error {
 		if _, err := x.reader.Close(); err != nil {
 			return err
 		}
-		x.check.answered = true
+		// It answers, if only by and by: what was found for the question may be large.
+		if first {
+			x.check.answered = true
+			if err := x.check.conn.Conn().PgConn().Conn().SetDeadline(x.check.rest(ctx)); err != nil {
+				return fmt.Errorf("limiting a check: %w", err)
+			}
+		}
 		if batch < x.check.swept {
 			return errBehind
 		}

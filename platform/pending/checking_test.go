@@ -207,3 +207,19 @@ func TestASlowCheckTurnsNobodyAway(t *testing.T) {
 		t.Errorf("after nobody was answered: %v, want replica-unreachable", err)
 	}
 }
+
+// TestALargeAnswerIsWaitedForOnceItHasBegun: the ledger's row of ten thousand files comes by and by, and that is no replica
+// that cannot be read.
+func TestALargeAnswerIsWaitedForOnceItHasBegun(t *testing.T) {
+	t.Parallel()
+	r := NewReader(sandboxtest.New(t).Primary(t), nil, "observatory", Limits{Accept: 300 * time.Millisecond, Check: time.Minute})
+	large := &Question{
+		SQL:    "SELECT repeat($1::text, 100000) || CASE WHEN n = 2 THEN pg_sleep(1)::text ELSE '' END FROM generate_series(1, 2) AS n",
+		Values: [][]byte{[]byte("x")},
+		Answer: func(row pgx.Row) error {
+			var text string
+			return row.Scan(&text)
+		},
+	}
+	must(t, r.Check(t.Context(), View{}, large, nothing))
+}

@@ -69,8 +69,8 @@ type Limits struct {
 	// Accept bounds the same on the accepting path (default 200 ms): a broken
 	// replica must not stop observing.
 	Accept time.Duration
-	// Check bounds the queries of one validation on that path (default 1 s, and a
-	// millisecond more for each of many rows: Snapshot.Open).
+	// Check bounds the queries of one validation on that path (default 1 s, and two
+	// milliseconds more for each of many rows: Snapshot.Open).
 	Check time.Duration
 	// Remember is how long an unreachable replica is not asked again (default 1 s).
 	Remember time.Duration
@@ -276,7 +276,7 @@ func (s *Snapshot) Open(ctx context.Context, rows int) error {
 	if s.check == nil {
 		return nil
 	}
-	s.check.until = s.check.until.Add(time.Duration(rows) * time.Millisecond)
+	s.check.until = s.check.until.Add(time.Duration(rows) * 2 * time.Millisecond)
 	return s.check.settle(ctx)
 }
 
