@@ -42,6 +42,7 @@ type checking struct {
 	limit    time.Duration // of the beginning of the first answer, 0 for none of its own
 	until    time.Time     // the end of all others, unless they are patient
 	patient  bool
+	large    bool // many rows are asked about
 	asked    bool
 	answered bool  // the first exchange has been
 	open     bool  // a transaction is
@@ -166,6 +167,9 @@ func (c *checking) ask(ctx context.Context, sql string, args []any) (_ *exchange
 	}
 	if first || begins {
 		x.pipeline.SendQueryPrepared(head.Name, [][]byte{c.site}, nil, binaryResult)
+	}
+	if first && c.large {
+		x.pipeline.SendFlushRequest() // that the replica answers shall be seen before it has put a large answer together
 	}
 	if (first || begins) && about != nil {
 		x.pipeline.SendQueryPrepared(about.Name, c.question.Values, nil, nil)

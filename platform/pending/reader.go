@@ -276,6 +276,7 @@ func (s *Snapshot) Open(ctx context.Context, rows int) error {
 	if s.check == nil {
 		return nil
 	}
+	s.check.large = rows > 0
 	s.check.until = s.check.until.Add(time.Duration(rows) * 2 * time.Millisecond)
 	return s.check.settle(ctx)
 }
