@@ -31,9 +31,10 @@ type PowerOptions struct {
 
 // PowerReport is what power cuts did to acknowledged writes (bar R2).
 type PowerReport struct {
-	Seed   uint64 `json:"seed"`
-	Policy string `json:"appendfsync"`
-	Points int    `json:"points"`
+	Seed    uint64 `json:"seed"`
+	Policy  string `json:"appendfsync"`
+	Points  int    `json:"points"`
+	Clients int    `json:"clients"`
 	// Acknowledged are the writes answered with 2xx, Lost those of them that the
 	// site does not know any more, LossyPoints the cuts that lost some.
 	Acknowledged int `json:"acknowledged"`
@@ -53,7 +54,7 @@ type PowerReport struct {
 // transaction that it has acknowledged.
 func CutPower(ctx context.Context, system System, policy string, options PowerOptions) (report PowerReport, err error) {
 	r := &run{System: system, options: Options{Seed: options.Seed, Clients: options.Clients}, recorder: newRecorder(discard{})}
-	report = PowerReport{Seed: options.Seed, Policy: policy, Points: options.Points}
+	report = PowerReport{Seed: options.Seed, Policy: policy, Points: options.Points, Clients: options.Clients}
 	disk, err := newDisk(ctx, system.Stack, 64<<20+int64(options.Points)*powerDiskBytes)
 	if err != nil {
 		return report, fmt.Errorf("cutting power: %w", err)
@@ -199,9 +200,9 @@ func WritePower(dir string, reports []PowerReport) error {
 	if err != nil {
 		return err
 	}
-	page := fmt.Sprintf("# Power cuts\n\nWritten by `opsdb chaos power --points %d --write docs/benchmarks` on %s: the power of Redis fails at random moments while "+
+	page := fmt.Sprintf("# Power cuts\n\nWritten by `opsdb chaos power --points %d --clients %d --write docs/benchmarks` on %s: the power of Redis fails at random moments while "+
 		"clients write; it goes on with what its disk holds ([how](../guarantees.md#the-fault-harness)).\n\n%s",
-		reports[0].Points, time.Now().UTC().Format(time.DateOnly), PowerTable(reports))
+		reports[0].Points, reports[0].Clients, time.Now().UTC().Format(time.DateOnly), PowerTable(reports))
 	return errors.Join(
 		os.WriteFile(filepath.Join(dir, "power.json"), append(text, '\n'), 0o644),
 		os.WriteFile(filepath.Join(dir, "power.md"), []byte(page), 0o644),
