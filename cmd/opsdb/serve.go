@@ -78,7 +78,7 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 			}
 		}()
 	}
-	for _, setting := range c.Unencrypted() {
+	for _, setting := range unencrypted(c) {
 		logger.Warn("connections of this setting may leave the machine unencrypted: sslmode=verify-full, rediss:// or a private network between the machines", "setting", setting)
 	}
 	logger.Info("opsdb begins", "version", version(), "type", c.SiteType, "addr", listener.Addr().String())

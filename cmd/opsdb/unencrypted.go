@@ -1,4 +1,4 @@
-package config
+package main
 
 import (
 	"net"
@@ -6,17 +6,19 @@ import (
 	"path/filepath"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/opsdb/opsdb/platform/config"
 )
 
-// Unencrypted names the settings by which a connection may leave this machine unencrypted: PostgreSQL with an sslmode that
+// unencrypted names the settings by which a connection may leave this machine unencrypted: PostgreSQL with an sslmode that
 // takes no for an answer (prefer is the default), Redis by redis://.
-func (c *Config) Unencrypted() []string {
+func unencrypted(c *config.Config) []string {
 	var names []string
 	for _, d := range []struct {
 		name string
-		db   Database
-	}{{"MAIN_DB", c.MainDB}, {"LOCAL_DB", c.LocalDB}} {
-		if d.db.unencrypted() {
+		url  string
+	}{{"MAIN_DB", c.MainDB.URL}, {"LOCAL_DB", c.LocalDB.URL}} {
+		if mayBeUnencrypted(d.url) {
 			names = append(names, d.name)
 		}
 	}
@@ -26,12 +28,12 @@ func (c *Config) Unencrypted() []string {
 	return names
 }
 
-func (d Database) unencrypted() bool {
-	if d.URL == "" {
+// mayBeUnencrypted is about PostgreSQL. What cannot be parsed fails where it is connected to.
+func mayBeUnencrypted(databaseURL string) bool {
+	if databaseURL == "" {
 		return false
 	}
-	// What cannot be parsed fails where it is connected to.
-	parsed, err := pgconn.ParseConfig(d.URL)
+	parsed, err := pgconn.ParseConfig(databaseURL)
 	if err != nil {
 		return false
 	}

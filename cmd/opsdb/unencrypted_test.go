@@ -1,9 +1,11 @@
-package config
+package main
 
 import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/opsdb/opsdb/platform/config"
 )
 
 // TestConnectionsThatMayBeUnencryptedAreNamed: to another machine, also when only one of several hosts may be.
@@ -19,8 +21,8 @@ func TestConnectionsThatMayBeUnencryptedAreNamed(t *testing.T) {
 		"switched off":     {"postgres://o@db.example/o?sslmode=disable", "host=r.example user=o dbname=o sslmode=allow", "", []string{"MAIN_DB", "LOCAL_DB"}},
 		"one of two hosts": {"postgres://o@localhost:5432,db.example:5432/o?target_session_attrs=read-write", "", "", []string{"MAIN_DB"}},
 	} {
-		given := &Config{MainDB: Database{URL: c.main}, LocalDB: Database{URL: c.local}, Redis: Redis{URL: c.redis}}
-		if diff := cmp.Diff(c.want, given.Unencrypted()); diff != "" {
+		given := &config.Config{MainDB: config.Database{URL: c.main}, LocalDB: config.Database{URL: c.local}, Redis: config.Redis{URL: c.redis}}
+		if diff := cmp.Diff(c.want, unencrypted(given)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
