@@ -26,8 +26,8 @@ var chaosPlants = []chaosPlant{
 		"\tvar early []pending.Settled\n\tfor n, g := range chosen.groups {\n\t\tfor _, i := range g {\n\t\t\tearly = append(early, pending.Settled{Seq: i.Seq, Position: first + int64(n), Outcome: pending.StateApplied})\n\t\t}\n\t}\n\tif err := s.Settle(ctx, early); err != nil {\n\t\treturn step{}, err\n\t}\n\tencoding := encoding{selection: chosen}\n",
 		"link-reset,link-cut-one-way,kill-primary", []string{chaos.Lost}},
 	{"answered before it is stored", "platform/txn/buffered.go",
-		"\t\taccepted, err := w.config.Store.Accept(ctx, pending.Accept{Transaction: tx, Changes: v.draft.changes, View: v.view, Exempt: v.builder.exempt})\n",
-		"\t\tgo w.config.Store.Accept(context.WithoutCancel(ctx), pending.Accept{Transaction: tx, Changes: v.draft.changes, View: v.view, Exempt: v.builder.exempt})\n\t\tvar accepted pending.Accepted\n",
+		"\t\taccepted, err := w.config.Store.Accept(ctx, pending.Accept{Transaction: tx, Changes: v.draft.changes, View: v.view, Exempt: v.builder.exempt, Unchecked: !v.builder.Checked()})\n",
+		"\t\tgo w.config.Store.Accept(context.WithoutCancel(ctx), pending.Accept{Transaction: tx, Changes: v.draft.changes, View: v.view, Exempt: v.builder.exempt, Unchecked: !v.builder.Checked()})\n\t\tvar accepted pending.Accepted\n",
 		"kill-redis,kill-api", []string{chaos.Lost, chaos.OwnWrites, chaos.Told}},
 	{"swept when applied", "platform/pending/tracker.go",
 		"gone := s.Current().Applied(batch)", "batch = 1 << 52\n\tgone := s.Current().Applied(batch)",
@@ -35,6 +35,20 @@ var chaosPlants = []chaosPlant{
 	{"half of the catch-ups skipped", "platform/pending/reader.go",
 		"\tview, err = r.store.CatchUp(ctx)\n", "\tif view = r.store.Current(); time.Now().UnixNano()&1 == 0 {\n\t\tview, err = r.store.CatchUp(ctx)\n\t}\n",
 		"link-down", []string{chaos.OwnWrites, chaos.Monotonic}},
+}
+
+// TestChaosPlantsAreAboutTheCodeAsItIs: that each is found takes minutes and is not tried each time.
+func TestChaosPlantsAreAboutTheCodeAsItIs(t *testing.T) {
+	t.Parallel()
+	for _, p := range chaosPlants {
+		source, err := os.ReadFile(filepath.Join("../..", filepath.FromSlash(p.file)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(source), p.old); n != 1 {
+			t.Errorf("%s: its text stands %d times in %s, not once", p.name, n, p.file)
+		}
+	}
 }
 
 // TestChaosFindsPlantedFaults proves that the harness can fail: it builds the

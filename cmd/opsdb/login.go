@@ -67,9 +67,14 @@ by the owner alone. Scripts and instruments use API tokens instead.`,
 				if err := client.post(cmd.Context(), "/auth/refresh", nil, &answer); err != nil {
 					return fmt.Errorf("refreshing the login: %w", err)
 				}
+				// Without another cookie a process beside this one has it, and keeps it: to keep the old one over that
+				// would look like theft at the next refresh.
+				renewed := client.cookie != stored.Cookie
 				stored.Token, stored.Expires, stored.Cookie = answer.Token, answer.ExpiresAt, client.cookie
-				if err := stored.keep(); err != nil {
-					return err
+				if renewed {
+					if err := stored.keep(); err != nil {
+						return err
+					}
 				}
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), stored.Token)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
 	"net/url"
 	"os"
@@ -75,6 +76,20 @@ func TestLoginFromATerminal(t *testing.T) {
 			second := token()
 			if status, me := whoAmI(t, site, second); first == second || status != http.StatusOK {
 				t.Errorf("after a refresh (another one: %t): %d %s", first != second, status, me)
+			}
+			// One that read the file before that gets a token, too, and keeps nothing: the newer cookie may be there by now.
+			beside := filepath.Join(t.TempDir(), "opsdb", "login.json")
+			if err := errors.Join(os.MkdirAll(filepath.Dir(beside), 0o700), os.WriteFile(beside, past, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			late := run("login", "token")
+			late.Env = append(late.Env, "XDG_CONFIG_HOME="+filepath.Dir(filepath.Dir(beside)))
+			out, err := late.Output()
+			if status, me := whoAmI(t, site, strings.TrimSpace(string(out))); err != nil || status != http.StatusOK {
+				t.Errorf("beside a refresh: %v, %d %s", err, status, me)
+			}
+			if kept, err := os.ReadFile(beside); err != nil || !bytes.Equal(kept, past) {
+				t.Errorf("beside a refresh it keeps %s, %v", kept, err)
 			}
 			if out, err := run("logout").CombinedOutput(); err != nil {
 				t.Fatalf("logout: %v\n%s", err, out)

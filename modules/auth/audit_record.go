@@ -51,6 +51,9 @@ type RecordEvent db.InsertAuditEventParams
 // Kind implements txn.Step.
 func (RecordEvent) Kind() string { return "audit.record/1" }
 
+// ReadBy implements txn.Confidential: what waits for main is the audit log, too.
+func (RecordEvent) ReadBy() string { return "read:audit" }
+
 // Apply implements txn.Step.
 func (s RecordEvent) Apply(ctx context.Context, to txn.DBTX) error {
 	return db.New(to).InsertAuditEvent(ctx, db.InsertAuditEventParams(s))

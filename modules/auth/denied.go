@@ -135,6 +135,9 @@ type Revoke db.RevokeParams
 // Kind implements txn.Step.
 func (Revoke) Kind() string { return "auth.revoke/1" }
 
+// ReadBy implements txn.Confidential: it says who was put out.
+func (Revoke) ReadBy() string { return "read:audit" }
+
 // Apply implements txn.Step.
 func (s Revoke) Apply(ctx context.Context, to txn.DBTX) error {
 	return db.New(to).Revoke(ctx, db.RevokeParams(s))

@@ -71,6 +71,9 @@ type EndSessions db.EndSessionsEverywhereParams
 // Kind implements txn.Step.
 func (EndSessions) Kind() string { return "auth.end_sessions/1" }
 
+// ReadBy implements txn.Confidential: it says who has logged out.
+func (EndSessions) ReadBy() string { return "read:audit" }
+
 // Apply implements txn.Step.
 func (s EndSessions) Apply(ctx context.Context, to txn.DBTX) error {
 	return db.New(to).EndSessionsEverywhere(ctx, db.EndSessionsEverywhereParams(s))

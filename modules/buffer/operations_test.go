@@ -15,6 +15,7 @@ import (
 	"github.com/opsdb/opsdb/platform/api"
 	"github.com/opsdb/opsdb/platform/problem"
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
+	"github.com/opsdb/opsdb/platform/txn"
 	"github.com/opsdb/opsdb/platform/txn/txntest"
 )
 
@@ -25,6 +26,8 @@ func (people) Authenticate(_ context.Context, bearer string) (api.Principal, err
 	switch bearer {
 	case "ada":
 		return api.Principal{UserID: 1, Username: "ada", Permissions: map[string]bool{"read:buffer": true, "manage:buffer": true}}, nil
+	case "vera":
+		return api.Principal{UserID: 3, Username: "vera", Permissions: map[string]bool{"read:buffer": true, "read:audit": true}}, nil
 	case "eve":
 		return api.Principal{UserID: 2, Username: "eve", Permissions: map[string]bool{}}, nil
 	}
@@ -212,4 +215,40 @@ func TestOperationsAtMain(t *testing.T) {
 		}
 		return false
 	})
+}
+
+// hush is a note whose content is for who may read the audit log.
+type hush struct{ txntest.Write }
+
+// Kind implements txn.Step.
+func (hush) Kind() string { return "notes.hush/1" }
+
+// ReadBy implements txn.Confidential.
+func (hush) ReadBy() string { return "read:audit" }
+
+// TestWhatIsConfidentialIsNotReadInTheBuffer: neither waiting nor dead, and beside it nothing else of its transaction.
+func TestWhatIsConfidentialIsNotReadInTheBuffer(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t, hush{})
+	m := make1(t, s)
+	at := serve(t, m)
+	receipt, err := s.Buffered.Write(sandboxtest.Context(t), txntest.Request("write-note"), func(_ context.Context, tx *txn.Builder) error {
+		tx.Add(hush{txntest.NewWrite(tx, "poison", nil)})
+		return nil
+	})
+	must(t, err)
+	path := "/buffer/transactions/" + receipt.TransactionID.String()
+	check := func(when string) {
+		t.Helper()
+		if text := fmt.Sprint(at.call("ada", "GET", path, 200)); strings.Contains(text, "poison ") || strings.Contains(text, "body:poison") || !strings.Contains(text, "notes.hush/1") {
+			t.Errorf("%s, without read:audit: %s", when, text)
+		}
+		if text := fmt.Sprint(at.call("vera", "GET", path, 200)); !strings.Contains(text, "body:poison") {
+			t.Errorf("%s, with it: %s", when, text)
+		}
+	}
+	check("waiting")
+	start(t, m)
+	sandboxtest.Eventually(t, time.Minute, "the dead letter", func() bool { return s.Store.Current().Counts().Failed == 1 })
+	check("as a dead letter")
 }

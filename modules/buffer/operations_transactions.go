@@ -382,8 +382,10 @@ func (m *Module) getBuffered(ctx context.Context, in *bufferedTransactionInput) 
 		return nil, err
 	}
 	out := &bufferedTransactionOutput{Body: BufferedTransaction{Transaction: t}}
-	if out.Body.IdempotencyKey, out.Body.Steps, err = stepsOf(tx); err != nil {
-		return nil, err
+	caller, _ := api.PrincipalFrom(ctx)
+	var hidden bool
+	if out.Body.IdempotencyKey, out.Body.Steps, hidden, err = m.stepsOf(tx, caller.Can); err != nil || hidden {
+		return out, err
 	}
 	if out.Body.Request, err = m.requestOf(tx); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package buffer
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/txn"
 )
 
 // Transaction is one unit of work and what became of it.
@@ -61,7 +63,7 @@ type BufferedTransaction struct {
 // TransactionStep is one write of a transaction.
 type TransactionStep struct {
 	Kind string         `json:"kind" doc:"The kind of write and its version."`
-	Data map[string]any `json:"data" doc:"Its columns."`
+	Data map[string]any `json:"data" doc:"Its columns; none of an audit event or a revocation for who may not read the audit log."`
 }
 
 // transactionOf shows a pending transaction.
@@ -125,18 +127,27 @@ func problemOf(data json.RawMessage) (*problem.Problem, error) {
 	return &p, nil
 }
 
-// stepsOf shows the writes that a pending transaction carries.
-func stepsOf(tx *pending.Tx) (key *string, steps []TransactionStep, err error) {
+// stepsOf shows the writes that a pending transaction carries. Of what is confidential, and may tells that the caller may
+// not read it, only the kind is shown; hidden says that there is such.
+func (m *Module) stepsOf(tx *pending.Tx, may func(permission string) bool) (key *string, steps []TransactionStep, hidden bool, err error) {
 	whole, err := tx.Transaction()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
 	steps = make([]TransactionStep, len(whole.Steps))
 	for i, s := range whole.Steps {
 		steps[i].Kind = s.Kind
+		step, err := m.config.Catalog.Decode(s)
+		if err != nil && !errors.Is(err, pending.ErrUnknownKind) {
+			return nil, nil, false, err
+		}
+		if c, confidential := step.(txn.Confidential); confidential && !may(c.ReadBy()) {
+			steps[i].Data, hidden = map[string]any{}, true
+			continue
+		}
 		if err := json.Unmarshal(s.Data, &steps[i].Data); err != nil {
-			return nil, nil, fmt.Errorf("reading step %s of transaction %s: %w", s.Kind, tx.ID, err)
+			return nil, nil, false, fmt.Errorf("reading step %s of transaction %s: %w", s.Kind, tx.ID, err)
 		}
 	}
-	return whole.IdempotencyKey, steps, nil
+	return whole.IdempotencyKey, steps, hidden, nil
 }

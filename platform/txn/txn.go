@@ -83,6 +83,12 @@ type Refuser interface {
 	Refusal() *problem.Kind
 }
 
+// Confidential is implemented by a step whose content not everybody may read who may read the buffer: ReadBy is the
+// permission that it takes.
+type Confidential interface {
+	ReadBy() string
+}
+
 // Slicer is implemented by a step of many rows (arrays as parameters). Slices
 // cuts it into steps of the same kind of at most max bytes each, so that no
 // message to the primary takes long on a slow line: one that takes more than 10
