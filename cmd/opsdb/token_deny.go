@@ -28,7 +28,7 @@ func newTokenDenyCommand() *cobra.Command {
 and whatever its replica says. The revocation at main is buffered: it is applied
 once the link is back. A session is this site's alone, and ends. The settings are
 those of the server (SITE_NAME, REDIS_URL …). --lift takes a refusal back at this
-site; what main has revoked by then stays revoked.
+site alone: what is buffered by then is revoked at main all the same.
 
 While the link is up, deactivate the user or revoke the token at main instead.`,
 		Example: `  opsdb token deny --user mallory --reason 'laptop stolen'
