@@ -22,7 +22,7 @@ func newBufferExportCommand() *cobra.Command {
 		Long: `Write every transaction that this site keeps, dead letters and discarded ones
 apart, to FILE, signed with the site's key (SITE_KEYS_DIR). Nothing leaves the
 buffer: when the link is back, the site finds in main's ledger what an import
-has applied. FILE is replaced when the new one is whole.`,
+has applied. FILE must not be there yet, and is there when it is whole.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withRedis(cmd.Context(), func(c *config.Config, catalog *txn.Catalog, client *rdb.Client) error {

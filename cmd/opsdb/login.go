@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -122,7 +121,7 @@ func siteAddress(address string) (string, error) {
 	if address == "" || err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return "", errors.New("--url or OPSDB_URL must name the site's API, as https://opsdb.example.org")
 	}
-	if ip := net.ParseIP(u.Hostname()); u.Scheme == "http" && u.Hostname() != "localhost" && !ip.IsLoopback() {
+	if u.Scheme == "http" && !loopback(u.Hostname()) {
 		return "", errors.New("a login needs https: its secrets would cross the network for everybody to read")
 	}
 	return strings.TrimRight(address, "/"), nil

@@ -22,7 +22,7 @@ func unencrypted(c *config.Config) []string {
 			names = append(names, d.name)
 		}
 	}
-	if u, err := url.Parse(c.Redis.URL); err == nil && u.Scheme == "redis" && !loopback(u.Hostname()) {
+	if u, err := url.Parse(c.Redis.URL); err == nil && u.Scheme == "redis" && !local(u.Hostname()) {
 		names = append(names, "REDIS")
 	}
 	return names
@@ -37,18 +37,19 @@ func mayBeUnencrypted(databaseURL string) bool {
 	if err != nil {
 		return false
 	}
-	if parsed.TLSConfig == nil && !loopback(parsed.Host) {
+	if parsed.TLSConfig == nil && !local(parsed.Host) {
 		return true
 	}
 	for _, other := range parsed.Fallbacks {
-		if other.TLSConfig == nil && !loopback(other.Host) {
+		if other.TLSConfig == nil && !local(other.Host) {
 			return true
 		}
 	}
 	return false
 }
 
-// loopback tells whether a host is this machine: a loopback address, localhost or a folder of sockets.
-func loopback(host string) bool {
-	return host == "localhost" || host == "" || filepath.IsAbs(host) || net.ParseIP(host).IsLoopback()
-}
+// local tells whether a connection to a host stays on this machine: none and a folder are sockets of PostgreSQL.
+func local(host string) bool { return host == "" || filepath.IsAbs(host) || loopback(host) }
+
+// loopback tells whether a host is localhost or a loopback address.
+func loopback(host string) bool { return host == "localhost" || net.ParseIP(host).IsLoopback() }

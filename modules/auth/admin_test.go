@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,6 +85,11 @@ func TestAdminRefusesWhatMakesNoSense(t *testing.T) {
 	} {
 		if !errors.Is(c.err, c.want) {
 			t.Errorf("%s: %v, want %v", name, c.err, c.want)
+		}
+	}
+	for _, name := range []string{"", "a\nb", "-x", "a b", strings.Repeat("a", 101)} {
+		if err := s.admin.CreateUser(ctx, name, "", false, "viewer"); err == nil || !strings.Contains(err.Error(), "a name has letters") {
+			t.Errorf("a user %q: %v", name, err)
 		}
 	}
 	for _, scope := range []string{"read", "read:nothing", "*", "*:*", "read:**", "Read:files", "read:file*", ""} {

@@ -76,6 +76,9 @@ func (c courier) export(want int) []byte {
 	if done.Transactions != want {
 		c.t.Fatalf("%d transactions are in the file, want %d", done.Transactions, want)
 	}
+	if _, err := Export(sandboxtest.Context(c.t), name, ExportConfig{Site: c.s.Site, Redis: c.redis, Catalog: c.s.Catalog, Key: c.key}); err == nil {
+		c.t.Error("a second export has replaced the file")
+	}
 	info, err := os.Stat(name)
 	if err != nil || info.Mode().Perm() != 0o600 {
 		c.t.Errorf("the file is %v, %v", info.Mode(), err)

@@ -163,7 +163,7 @@ func TestCheckGivesUpOnASlowQuery(t *testing.T) {
 func TestASlowCheckTurnsNobodyAway(t *testing.T) {
 	t.Parallel()
 	pool := sandboxtest.New(t).Primary(t)
-	sleeps := func(s *Snapshot, ctx context.Context) error {
+	sleeps := func(ctx context.Context, s *Snapshot) error {
 		var n int
 		return s.DB.QueryRow(ctx, "SELECT 1 FROM pg_sleep(1)").Scan(&n)
 	}
@@ -172,7 +172,7 @@ func TestASlowCheckTurnsNobodyAway(t *testing.T) {
 			if err := s.Open(ctx, rows); err != nil {
 				return err
 			}
-			return sleeps(s, ctx)
+			return sleeps(ctx, s)
 		}
 	}
 	r := NewReader(pool, nil, "observatory", Limits{Accept: time.Minute, Check: 50 * time.Millisecond, Remember: time.Hour})
@@ -194,13 +194,13 @@ func TestASlowCheckTurnsNobodyAway(t *testing.T) {
 	first := func(ctx context.Context, s *Snapshot) error {
 		close(asked)
 		other.Wait()
-		return sleeps(s, ctx)
+		return sleeps(ctx, s)
 	}
 	if err := r.Check(t.Context(), View{}, nil, first); !errors.Is(err, problem.ReplicaUnreachable) {
 		t.Errorf("too slow a first answer: %v, want replica-unreachable", err)
 	}
 	must(t, r.Check(t.Context(), View{}, nil, nothing))
-	if err := r.Check(t.Context(), View{}, nil, func(ctx context.Context, s *Snapshot) error { return sleeps(s, ctx) }); !errors.Is(err, problem.ReplicaUnreachable) {
+	if err := r.Check(t.Context(), View{}, nil, sleeps); !errors.Is(err, problem.ReplicaUnreachable) {
 		t.Errorf("too slow a first answer: %v, want replica-unreachable", err)
 	}
 	if err := r.Check(t.Context(), View{}, nil, nothing); !errors.Is(err, problem.ReplicaUnreachable) {

@@ -33,7 +33,7 @@ type Kept struct {
 // and keeps nothing but the numbers of the corrections, so it needs little memory
 // however much is kept, and no Store. It ends with fn's first error.
 func EachKept(ctx context.Context, client *rdb.Client, site string, decoder Decoder, fn func(Kept) error) error {
-	k := keeping{client: client, prefix: "site:" + site + ":", reader: newState(nil, decoder)}
+	k := keeping{client: client, prefix: prefixOf(site), reader: newState(nil, decoder)}
 	var err error
 	k.newest, err = client.Get(ctx, k.prefix+"seq").Int64()
 	if errors.Is(err, redis.Nil) {

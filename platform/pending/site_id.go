@@ -19,9 +19,12 @@ const sitesKey = "opsdb:sites"
 // another name: nobody would drain them.
 var ErrRenamed = errors.New("the site has transactions waiting under another name")
 
+// prefixOf is what all keys of a site begin with.
+func prefixOf(site string) string { return "site:" + site + ":" }
+
 // UsedBy tells whether a server of a site has used this Redis.
 func UsedBy(ctx context.Context, client *rdb.Client, site string) (bool, error) {
-	n, err := client.Exists(ctx, "site:"+site+":site", "site:"+site+":load").Result()
+	n, err := client.Exists(ctx, prefixOf(site)+"site", prefixOf(site)+"load").Result()
 	return n > 0, err
 }
 
@@ -73,7 +76,7 @@ func (s *Store) SetSiteID(ctx context.Context, id int64) error {
 
 // waitingAt counts what has not been applied of a site.
 func (s *Store) waitingAt(ctx context.Context, name string) (int64, error) {
-	prefix := "site:" + name + ":"
+	prefix := prefixOf(name)
 	p := s.client.Pipeline()
 	buffered, dead := p.LLen(ctx, prefix+"transaction_buffer"), p.HLen(ctx, prefix+"dead_letters")
 	if _, err := p.Exec(ctx); err != nil {

@@ -121,7 +121,7 @@ func Open(ctx context.Context, client *rdb.Client, o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{client: client, prefix: "site:" + o.Site + ":", opts: o, log: o.Logger, now: o.Now, state: newState(o.Tables, o.Decoder), names: map[string]string{}}
+	s := &Store{client: client, prefix: prefixOf(o.Site), opts: o, log: o.Logger, now: o.Now, state: newState(o.Tables, o.Decoder), names: map[string]string{}}
 	s.status.Store(&Status{Mode: o.Durability})
 	client.OnConnect(s.onConnect)
 	if err := s.CheckDurability(ctx); err != nil && !rdb.Unreachable(err) {
