@@ -34,8 +34,8 @@ stays down, export writes the buffer to a file, and import applies it at main.`,
 		newBufferStatusCommand(asJSON), newBufferListCommand(asJSON), newBufferShowCommand(), newBufferRetryCommand(),
 		newBufferDiscardCommand(asJSON), newBufferReplaceCommand(asJSON),
 		newBufferExportCommand(), newBufferImportCommand(asJSON),
-		newBufferPauseCommand("pause", "Stop draining; accepting goes on", (*pending.Store).Pause),
-		newBufferPauseCommand("resume", "Go on draining", (*pending.Store).Resume),
+		newBufferPauseCommand("pause", "Stop draining; accepting goes on", "buffer.pause", (*pending.Store).Pause),
+		newBufferPauseCommand("resume", "Go on draining", "buffer.resume", (*pending.Store).Resume),
 	)
 	return cmd
 }
@@ -274,11 +274,26 @@ blocks, without any check. What is no dead letter is left alone.`,
 	return retry
 }
 
-func newBufferPauseCommand(name, short string, set func(*pending.Store, context.Context) error) *cobra.Command {
+func newBufferPauseCommand(name, short, action string, set func(*pending.Store, context.Context) error) *cobra.Command {
 	return &cobra.Command{
 		Use: name, Short: short, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withBuffer(cmd.Context(), func(store *pending.Store, _ pending.View) error { return set(store, cmd.Context()) })
+			actor, err := shellActor()
+			if err != nil {
+				return err
+			}
+			if err := withBuffer(cmd.Context(), func(store *pending.Store, _ pending.View) error { return set(store, cmd.Context()) }); err != nil {
+				return err
+			}
+			// It is done, also by a site that could not accept the event at this moment.
+			if err := withSite(cmd.Context(), func(s *site, _ pending.View) error {
+				s.decidedBy(cmd.Context(), actor, action, "", map[string]any{})
+				return nil
+			}); err != nil {
+				_, err = fmt.Fprintf(cmd.ErrOrStderr(), "done; the audit log is not told: %v\n", err)
+				return err
+			}
+			return nil
 		},
 	}
 }

@@ -290,7 +290,7 @@ func TestBufferCommands(t *testing.T) {
 	corrected, tx := o.start(gone, "to be corrected")
 	discarded, other := o.start(gone, "to be discarded")
 	retried, third := o.start(gone, "to be retried")
-	o.says("3 buffered", "buffer", "status")
+	o.says("5 buffered", "buffer", "status") // two of them tell the audit log of the pause
 	o.says(tx, "buffer", "list")
 	o.says(`"state": "buffered"`, "buffer", "list", "--json", "--limit", "1")
 	o.says("to be corrected", "buffer", "show", tx)
@@ -301,7 +301,7 @@ func TestBufferCommands(t *testing.T) {
 	}
 	o.refuses("opsdb keys init", "buffer", "export", file)
 	o.says(o.pair.Site, "keys", "init", "--url", o.pair.MainURL)
-	o.says("3 transactions are in the file", "buffer", "export", file)
+	o.says("5 transactions are in the file", "buffer", "export", file)
 
 	o.pair.Exec(t, fmt.Sprintf("DELETE FROM obs_unit WHERE id = %d", gone))
 	o.drain()
@@ -352,7 +352,7 @@ func TestBufferCommands(t *testing.T) {
 		t.Errorf("main keeps %d of the decisions", n)
 	}
 
-	for action, want := range map[string]int64{"dead_letter.replace": 1, "dead_letter.discard": 1, "dead_letter.retry": 2} {
+	for action, want := range map[string]int64{"dead_letter.replace": 1, "dead_letter.discard": 1, "dead_letter.retry": 2, "buffer.pause": 1, "buffer.resume": 1} {
 		if n := o.count("SELECT count(*) FROM audit_event WHERE action = $1 AND site = $2 AND detail->>'actor' LIKE 'shell:%'", action, o.pair.Site); n != want {
 			t.Errorf("main's audit log has %d events %s of the command line, want %d", n, action, want)
 		}
@@ -363,7 +363,7 @@ func TestBufferCommands(t *testing.T) {
 	}
 	o.refuses("nothing was changed", "buffer", "import", file, "--url", o.pair.MainRoleURL)
 	t.Setenv("REDIS_URL", "redis://127.0.0.1:1/0")
-	for _, args := range [][]string{{"status"}, {"list"}, {"show", unknown}, {"retry", "--all"}, {"discard", unknown, "--reason", "x"}, {"replace", unknown}, {"export", file}} {
+	for _, args := range [][]string{{"status"}, {"list"}, {"show", unknown}, {"retry", "--all"}, {"pause"}, {"discard", unknown, "--reason", "x"}, {"replace", unknown}, {"export", file}} {
 		o.refuses("", append([]string{"buffer"}, args...)...)
 	}
 	t.Setenv("SITE_TYPE", "main")

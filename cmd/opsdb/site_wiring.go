@@ -231,9 +231,13 @@ func (s *site) openBuffer(ctx context.Context, replica *pgxpool.Pool) (err error
 	return err
 }
 
-// decided tells the audit log what an operator has decided about dead letters.
+// decided tells the audit log what an operator has decided about the buffer: about a transaction, or "" about all of it.
 func (s *site) decided(ctx context.Context, action, transaction string, detail map[string]any) {
-	s.audit.Record(ctx, auth.Event{Action: action, Table: "applied_transaction", Row: transaction, Detail: detail})
+	e := auth.Event{Action: action, Row: transaction, Detail: detail}
+	if transaction != "" {
+		e.Table = "applied_transaction"
+	}
+	s.audit.Record(ctx, e)
 }
 
 // siteID finds the id of the site's own row: the replica knows it, and Redis keeps it
@@ -309,8 +313,8 @@ func (s *site) router() (*api.Router, error) {
 	router, err := api.New(api.Options{
 		Site: c.SiteName, Version: apiVersion, Authenticator: s.checker, Problems: s.problems, Logger: s.log,
 		Observe: func(a api.Answered) { s.metrics.Answered(a.Operation, a.Method, a.Status, a.Took) },
-		Refused: s.audit.Refused,
-		Tracer:  s.tracer, Metrics: s.metrics.Handler(), RequestTimeout: c.RequestTimeout, LSNTimeout: c.LSNTimeout, Replayed: s.buffer.Replayed, RateLimit: float64(c.RateLimit),
+		Refused: s.audit.Refused, Guessing: s.audit.Guessing,
+		Tracer: s.tracer, Metrics: s.metrics.Handler(), RequestTimeout: c.RequestTimeout, LSNTimeout: c.LSNTimeout, Replayed: s.buffer.Replayed, RateLimit: float64(c.RateLimit),
 		Origins: c.CORSOrigins, TrustedProxies: c.TrustedProxies,
 	})
 	if err != nil {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
 	"strings"
 	"time"
 
@@ -22,7 +20,7 @@ func newTokenDenyCommand() *cobra.Command {
 	var reason string
 	var lift bool
 	cmd := &cobra.Command{
-		Use:   "deny (--user NAME | --token ID | --session ID) --reason TEXT",
+		Use:   "deny (--user NAME | --token ID | --session ID) --reason TEXT [--lift]",
 		Short: "Refuse a user, token or session at this secondary site now, and at main once the link is back",
 		Long: `Refuse a user, an API token or a session at this secondary site, within a second
 and whatever its replica says. The revocation at main is buffered: it is applied
@@ -48,6 +46,9 @@ While the link is up, deactivate the user or revoke the token at main instead.`,
 			if err != nil {
 				return err
 			}
+			if reason = strings.TrimSpace(reason); reason == "" {
+				return errors.New("say why: --reason TEXT")
+			}
 			if lift {
 				return withSite(cmd.Context(), func(s *site, _ pending.View) error {
 					there, err := s.store.Admit(cmd.Context(), subject.String())
@@ -59,9 +60,6 @@ While the link is up, deactivate the user or revoke the token at main instead.`,
 					}
 					return err
 				})
-			}
-			if reason = strings.TrimSpace(reason); reason == "" {
-				return errors.New("say why: --reason TEXT")
 			}
 			return withSite(cmd.Context(), func(s *site, _ pending.View) error { return deny(cmd.Context(), s, subject, actor, reason) })
 		},
@@ -76,10 +74,7 @@ While the link is up, deactivate the user or revoke the token at main instead.`,
 
 // audited tells the site's audit log what was decided about a subject, through the buffer; what it cannot keep it prints.
 func (s *site) audited(ctx context.Context, action string, subject auth.Subject, actor, reason string) {
-	log := auth.NewLog(auth.LogConfig{
-		Writer: s.writer, Site: s.config.SiteName, Capacity: s.config.BufferSize, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-	})
-	log.Record(ctx, auth.Event{Action: action, Detail: map[string]any{"subject": subject.String(), "actor": actor, "reason": reason}})
+	s.audit.Record(ctx, auth.Event{Action: action, Detail: map[string]any{"subject": subject.String(), "actor": actor, "reason": reason}})
 }
 
 // deny refuses a subject here first: main may be told whenever the link is back.

@@ -47,14 +47,15 @@ func TestDeniedAtACutOffSite(t *testing.T) {
 		if !in(other) {
 			t.Error("another token of the same user is refused")
 		}
-		o.says("", "token", "deny", "--token", strconv.FormatInt(id, 10), "--lift")
+		o.says("", "token", "deny", "--token", strconv.FormatInt(id, 10), "--reason", "it was another's", "--lift")
 		sandboxtest.Eventually(t, 30*time.Second, "the refusal to be taken back", func() bool { return in(leaked) })
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.refuses("is not denied here", "token", "deny", "--session", "x", "--lift")
+	o.refuses("is not denied here", "token", "deny", "--session", "x", "--reason", "y", "--lift")
+	o.refuses("say why", "token", "deny", "--session", "x", "--lift")
 	o.refuses("name one of", "token", "deny", "--reason", "x")
 	o.refuses("say why", "token", "deny", "--user", "observer1")
 

@@ -127,7 +127,7 @@ type LogConfig struct {
 type Log struct {
 	config  LogConfig
 	turn    chan struct{} // spares the processes of a site racing with themselves
-	refused refusals      // of permissions
+	refused refusals      // of permissions and of guesses
 }
 
 // NewLog returns a Log.
@@ -217,22 +217,32 @@ func (l *Log) append(ctx context.Context, tx *txn.Builder, e Event) error {
 	return err
 }
 
-// Refused tells of an operation that the principal of a request may not call, if it is one that manages something, reads
-// the audit log or makes tokens: whoever tries these is worth noting. A process records maxRefusals of each user a minute.
+// Refused tells of an operation that the principal of a request may not call, if it is one that manages or configures something,
+// reads the audit log or makes tokens: whoever tries these is worth noting. A process records maxRefusals of each user a minute.
 func (l *Log) Refused(ctx context.Context, operation, permission string) {
-	if permission != api.LoggedIn && permission != "read:audit" && !strings.HasPrefix(permission, "manage:") {
+	if permission != api.LoggedIn && permission != "read:audit" && !strings.HasPrefix(permission, "manage:") && !strings.HasPrefix(permission, "configure:") {
 		return
 	}
 	p, _ := api.PrincipalFrom(ctx)
-	admitted, before := l.refused.admit("permission.refused", p.Username, time.Now())
+	l.noteworthy(ctx, "permission.refused", p.Username, map[string]any{"operation": operation, "permission": permission})
+}
+
+// Guessing tells of an address that has sent more well-formed secrets that nobody has than it may. A process records
+// maxRefusals of each address a minute.
+func (l *Log) Guessing(ctx context.Context, address string) {
+	l.noteworthy(ctx, "credential.guessing", address, map[string]any{"address": address})
+}
+
+// noteworthy records what anybody may cause, as often as there is a budget for it.
+func (l *Log) noteworthy(ctx context.Context, action, actor string, detail map[string]any) {
+	admitted, before := l.refused.admit(action, actor, time.Now())
 	if !admitted {
 		return
 	}
-	detail := map[string]any{"operation": operation, "permission": permission}
 	if before > 0 {
 		detail["not_recorded_before"] = before
 	}
-	l.Record(ctx, Event{Action: "permission.refused", Detail: detail})
+	l.Record(ctx, Event{Action: action, Detail: detail})
 }
 
 // next makes the event that follows the newest one of the site.

@@ -149,6 +149,28 @@ func TestNobodyFillsTheAuditLogWithRefusals(t *testing.T) {
 	})
 }
 
+// TestGuessingIsInTheAuditLog: an address that guesses leaves an event, and no more than one for each guess that it still
+// has.
+func TestGuessingIsInTheAuditLog(t *testing.T) {
+	eachSite(t, func(t *testing.T, s *served) {
+		s.user(t, "boss", "admin")
+		for range 40 {
+			guess, err := auth.NewTokenText()
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.do(t, guess, "GET", "/auth/me", nil)
+		}
+		got := s.do(t, boss, "GET", "/audit?action=credential.guessing", nil).want(http.StatusOK)["items"].([]any)
+		if len(got) < 1 || len(got) > 10 {
+			t.Fatalf("%d events", len(got))
+		}
+		if event := got[0].(map[string]any); event["detail"].(map[string]any)["address"] != "192.0.2.1" || event["user_id"] != nil {
+			t.Errorf("the event: %v", event)
+		}
+	})
+}
+
 // TestSeveralProcessesAppendToOneChain: whoever is faster, no event is lost and none
 // follows the same one as another.
 func TestSeveralProcessesAppendToOneChain(t *testing.T) {

@@ -97,7 +97,7 @@ func serve(t testing.TB, secondary bool) *served {
 	s.checks = auth.NewAuthenticator(credentials)
 	s.direct = txn.NewDirect(config)
 	audit := s.log(t)
-	s.router, err = api.New(api.Options{Site: config.Site, Authenticator: logins{s.checks, s.Primary(t)}, Problems: problems, Logger: quiet, Refused: audit.Refused})
+	s.router, err = api.New(api.Options{Site: config.Site, Authenticator: logins{s.checks, s.Primary(t)}, Problems: problems, Logger: quiet, Refused: audit.Refused, Guessing: audit.Guessing})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -138,7 +138,11 @@ func (m *Module) setPaused(ctx context.Context, in api.Write, paused bool) (*dra
 		return nil, err
 	}
 	if !repeated {
-		m.acted(ctx, "draining was switched", "paused", paused)
+		action := "buffer.resume"
+		if paused {
+			action = "buffer.pause"
+		}
+		m.decided(ctx, action, "", "draining was switched", "paused", paused)
 	}
 	out := &drainingOutput{Body: Draining{Paused: paused}}
 	out.SetReplayed(repeated)

@@ -1,9 +1,13 @@
 package buffer
 
 import (
+	"context"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
 	"github.com/opsdb/opsdb/platform/txn/txntest"
@@ -23,6 +27,10 @@ func TestAnOperatorsRequestActsOnceForEachKey(t *testing.T) {
 	t.Parallel()
 	s := txntest.New(t)
 	m := make1(t, s)
+	var told []string
+	m.config.Audit = func(_ context.Context, action, transaction string, _ map[string]any) {
+		told = append(told, strings.TrimSpace(action+" "+transaction))
+	}
 	at := serve(t, m)
 	txntest.Note(t, s.Buffered, "poison", nil)
 	start(t, m)
@@ -61,4 +69,8 @@ func TestAnOperatorsRequestActsOnceForEachKey(t *testing.T) {
 	// What it was about has replicated, and the answer is still the first one.
 	send("/buffer/transactions/"+id+"/retry", "d", 202, "true", `{"requeued":1}`)
 	send("/buffer/retry", "e", 202, "true", `{"requeued":0}`)
+	want := []string{"buffer.pause", "buffer.resume", "buffer.pause", "dead_letter.retry " + id, "dead_letter.retry", "buffer.resume"}
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Errorf("the audit log is told (-want +got):\n%s", diff)
+	}
 }

@@ -51,7 +51,10 @@ type Options struct {
 	Logger        *slog.Logger     // nil: the default one
 	Observe       func(Answered)   // told of each answer, for metrics; may be nil
 	// Refused is told of an operation that the request's principal may not call; may be nil.
-	Refused        func(ctx context.Context, operation, permission string)
+	Refused func(ctx context.Context, operation, permission string)
+	// Guessing is told of an address that has sent too many wrong secrets (ErrWrongSecret), each time that it has sent one
+	// more than it may; may be nil.
+	Guessing       func(ctx context.Context, address string)
 	Tracer         trace.Tracer  // makes a span of each request; nil: none
 	Metrics        http.Handler  // what GET /metrics answers; nil: no such operation
 	RequestTimeout time.Duration // 0 = 30 s; waits add to it, streams have none

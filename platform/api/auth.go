@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -146,14 +147,31 @@ func (r *Router) authenticate(req *http.Request) (Principal, error) {
 	spent := !r.guesses.unused() && r.guesses.spent(caller(client), time.Now())
 	principal, err := r.opts.Authenticator.Authenticate(From(req.Context(), client, spent), token)
 	if errors.Is(err, ErrWrongSecret) {
-		r.guesses.take(caller(client), time.Now())
+		if left, _ := r.guesses.take(caller(client), time.Now()); left == 0 && r.opts.Guessing != nil {
+			r.opts.Guessing(req.Context(), caller(client))
+		}
 	}
 	return principal, err
+}
+
+// credential names what a request was sent with, for what is counted by it.
+func (p Principal) credential() string {
+	if p.TokenID != 0 {
+		return "token:" + strconv.FormatInt(p.TokenID, 10)
+	}
+	return "session:" + p.SessionID
 }
 
 // limit counts the request against its credential, or its address when it has none, and says so in the headers of
 // https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/ (draft 10).
 func (r *Router) limit(w http.ResponseWriter, req *http.Request, st *state) *problem.Problem {
+	if scarce := st.op.scarce; scarce != nil {
+		if _, wait := scarce.take(caller(r.proxies.client(req)), time.Now()); wait > 0 {
+			p := problem.TooManyRequests.New("more than %d of these from one address in %d s", scarce.burst, scarce.window)
+			p.RetryAfter = wait
+			return p
+		}
+	}
 	if r.opts.RateLimit <= 0 {
 		return nil
 	}
@@ -164,7 +182,7 @@ func (r *Router) limit(w http.ResponseWriter, req *http.Request, st *state) *pro
 	case st.op.Critical && p.Service:
 		return nil // an instrument's writes are never held up
 	default:
-		policy, key = "credential", p.Actor()
+		policy, key = "credential", p.credential()
 	}
 	left, wait := r.limiter.take(key, time.Now())
 	w.Header().Set("RateLimit-Policy", `"`+policy+`"`+r.limiter.policy)

@@ -56,9 +56,14 @@ type Op struct {
 	// NoIdempotency lets a write do without an Idempotency-Key: logins and the
 	// like, which write nothing that a repeat could double.
 	NoIdempotency bool
+	// PerMinute is how many calls an address may make in a minute, whatever its
+	// credentials: for what costs somebody else something. 0 is no limit but RateLimit.
+	PerMinute int
 	// NoValidateOnly refuses validate_only as it does any unknown parameter: for
 	// commands, which change no record that a dry run could show.
 	NoValidateOnly bool
+
+	scarce *limiter // of PerMinute
 }
 
 var (
@@ -86,6 +91,9 @@ func Register[I, O any](r *Router, op Op, h func(context.Context, *I) (*O, error
 	}
 	if op.MaxBody == 0 {
 		op.MaxBody = DefaultMaxBody
+	}
+	if op.PerMinute > 0 {
+		op.scarce = newLimiter(float64(op.PerMinute)/60, op.PerMinute)
 	}
 	route := &route{op: &op, query: map[string]bool{}, plan: planOf(reflect.TypeFor[I]()), body: hasField[I]("Body")}
 	ho := huma.Operation{

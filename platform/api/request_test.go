@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -358,8 +359,39 @@ func TestRateLimitIsPerCredentialAndSparesInstruments(t *testing.T) {
 	if w.Header().Get("Retry-After") != "1" {
 		t.Errorf("Retry-After %q", w.Header().Get("Retry-After"))
 	}
-	if got := status("service", "GET", "/lamps"); got != 200 {
-		t.Errorf("another credential is %d", got)
+	for _, other := range []string{"service", "observer-too", "logged-in"} {
+		if got := status(other, "GET", "/lamps"); got != 200 {
+			t.Errorf("another credential, %s, is %d", other, got)
+		}
+	}
+}
+
+// TestScarceOperationsAreLimitedByAddress: whatever the rate of all operations is, and however many credentials an
+// address has.
+func TestScarceOperationsAreLimitedByAddress(t *testing.T) {
+	p := newProbe(t)
+	api.Register(p.router, api.Op{ID: "get-scarce", Method: "GET", Path: "/scarce", Summary: "Scarce", Permission: api.Open, Tags: []string{"operations"}, PerMinute: 3},
+		func(context.Context, *waitInput) (*nothingOutput, error) { return &nothingOutput{}, nil })
+	call := func(peer, credential string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(http.MethodGet, "/scarce", http.NoBody)
+		r.RemoteAddr = net.JoinHostPort(peer, "1234")
+		if credential != "" {
+			r.Header.Set("Authorization", "Bearer "+credential)
+		}
+		return p.send(r)
+	}
+	for _, credential := range []string{"", "observer", "service"} {
+		if w := call("10.0.0.1", credential); w.Code != http.StatusOK {
+			t.Fatalf("%q is %d %s", credential, w.Code, w.Body)
+		}
+	}
+	w := call("10.0.0.1", "observer-too")
+	p.problem(w, 429, "too-many-requests")
+	if w.Header().Get("Retry-After") != "20" {
+		t.Errorf("Retry-After %q", w.Header().Get("Retry-After"))
+	}
+	if w := call("10.0.0.2", ""); w.Code != http.StatusOK {
+		t.Errorf("another address is %d", w.Code)
 	}
 }
 
@@ -367,7 +399,10 @@ func TestRateLimitIsPerCredentialAndSparesInstruments(t *testing.T) {
 // is told to wait. Typing errors and missing credentials count for nothing, and who
 // shares the address and has a known credential notices nothing.
 func TestGuessesAreDampedByAddress(t *testing.T) {
-	p := newProbe(t)
+	told := []string{}
+	p := newProbe(t, func(o *api.Options) {
+		o.Guessing = func(_ context.Context, address string) { told = append(told, address) }
+	})
 	status := func(credential string) int {
 		return p.do("GET", "/lamps", "", "Authorization", credential).Code
 	}
@@ -378,8 +413,8 @@ func TestGuessesAreDampedByAddress(t *testing.T) {
 			}
 		}
 	}
-	if got := status("Bearer guess"); got != 401 {
-		t.Fatalf("the first guess is %d", got)
+	if got := status("Bearer guess"); got != 401 || len(told) > 0 {
+		t.Fatalf("the first guess is %d, told of %q", got, told)
 	}
 	damped := 0
 	for range 100 {
@@ -389,6 +424,9 @@ func TestGuessesAreDampedByAddress(t *testing.T) {
 	}
 	if damped < 70 || damped > 85 {
 		t.Errorf("of 100 guesses %d are damped", damped)
+	}
+	if len(told) < 1 || len(told) > 5 || told[0] != "192.0.2.1" {
+		t.Errorf("told of guesses from %q", told)
 	}
 	if got := status("Bearer observer"); got != 200 {
 		t.Errorf("a known credential from the same address is %d", got)

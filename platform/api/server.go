@@ -21,9 +21,16 @@ import (
 // are problems as all others are. Use Serve: no other method makes them so.
 type Server struct{ *http.Server }
 
-// NewServer returns an HTTP server with this package's limits on headers and idle
-// connections. It has no time limit on answers, since some stream: those of
-// operations are limited one by one.
+// A client has to take writePiece bytes of an answer within writePatience, or its connection is closed: whoever does not
+// read holds no handler and no memory for longer. It is for each piece and not for the answer, since some stream.
+const (
+	writePiece    = 64 << 10
+	writePatience = 30 * time.Second
+)
+
+// NewServer returns an HTTP server with this package's limits on headers, idle
+// connections and clients that do not read. Answers as a whole have no time limit here,
+// since some stream: those of operations are limited one by one.
 func NewServer(addr string, h http.Handler, logger *slog.Logger) *Server {
 	return &Server{&http.Server{
 		Addr: addr,
@@ -50,16 +57,23 @@ func NewServer(addr string, h http.Handler, logger *slog.Logger) *Server {
 }
 
 // Serve implements http.Server.Serve.
-func (s *Server) Serve(l net.Listener) error { return s.Server.Serve(listener{l}) }
+func (s *Server) Serve(l net.Listener) error { return s.serve(l, writePatience) }
 
-type listener struct{ net.Listener }
+func (s *Server) serve(l net.Listener, patience time.Duration) error {
+	return s.Server.Serve(listener{l, patience})
+}
+
+type listener struct {
+	net.Listener
+	patience time.Duration
+}
 
 func (l listener) Accept() (net.Conn, error) {
 	accepted, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: accepted}, nil
+	return &conn{Conn: accepted, patience: l.patience}, nil
 }
 
 type connKey struct{}
@@ -69,27 +83,41 @@ type connKey struct{}
 // change to the connection, in one piece, and closes it. That text is exchanged here.
 type conn struct {
 	net.Conn
-	handled atomic.Bool
-	refused bool // by the one goroutine that reads requests
+	patience time.Duration // with a client that does not read
+	handled  atomic.Bool
+	refused  bool // by the one goroutine that reads requests
 }
 
 // Write implements net.Conn.
 func (c *conn) Write(b []byte) (int, error) {
 	if c.handled.Load() {
-		return c.Conn.Write(b)
+		return c.send(b)
 	}
 	if c.refused {
 		return len(b), nil // no more of what was exchanged
 	}
 	status, ok := refusal(b)
 	if !ok {
-		return c.Conn.Write(b)
+		return c.send(b)
 	}
 	c.refused = true
-	if _, err := c.Conn.Write(refuse(status)); err != nil {
+	if _, err := c.send(refuse(status)); err != nil {
 		return 0, err
 	}
 	return len(b), nil
+}
+
+// send writes b in pieces, each of which the client has to take in time.
+func (c *conn) send(b []byte) (sent int, err error) {
+	for err == nil && sent < len(b) {
+		if err = c.SetWriteDeadline(time.Now().Add(c.patience)); err != nil {
+			break
+		}
+		var n int
+		n, err = c.Conn.Write(b[sent:min(sent+writePiece, len(b))])
+		sent += n
+	}
+	return sent, err
 }
 
 // CloseWrite lets net/http end its answer before it closes a connection that still

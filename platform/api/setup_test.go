@@ -29,6 +29,10 @@ func (tokens) Authenticate(ctx context.Context, bearer string) (api.Principal, e
 	switch bearer {
 	case "observer":
 		return api.Principal{UserID: 1, Username: "ada", Permissions: observer, Kind: "api_token", TokenID: 1}, nil
+	case "observer-too":
+		return api.Principal{UserID: 1, Username: "ada", Permissions: observer, Kind: "api_token", TokenID: 3}, nil
+	case "logged-in":
+		return api.Principal{UserID: 1, Username: "ada", Permissions: observer, Kind: "jwt", SessionID: "one"}, nil
 	case "service":
 		return api.Principal{UserID: 2, Username: "daq", Permissions: observer, Service: true, Kind: "api_token", TokenID: 2}, nil
 	case "nobody":
