@@ -2176,6 +2176,10 @@ ALTER TABLE ONLY public.user_role
 
 CREATE UNIQUE INDEX api_token_user_id_name_key ON public.api_token USING btree (user_id, name) WHERE is_active;
 
+-- Name: app_user_username_any_case_key; Type: INDEX
+
+CREATE UNIQUE INDEX app_user_username_any_case_key ON public.app_user USING btree (lower(username));
+
 -- Name: applied_transaction_actor_idempotency_key_key; Type: INDEX
 
 CREATE UNIQUE INDEX applied_transaction_actor_idempotency_key_key ON public.applied_transaction USING btree (actor, idempotency_key) WHERE (idempotency_key IS NOT NULL);

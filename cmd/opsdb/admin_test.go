@@ -125,7 +125,7 @@ func TestCommandLineIsInTheAuditLog(t *testing.T) {
 	}
 	want := []string{
 		`user.create ["viewer"] true`, `user.update ["observer", "viewer"] true`, `user.update ["observer"] true`, `user.update ["observer"] true`, `user.update ["observer"] false`,
-		"token.create laptop", "token.revoke ", "key.publish observatory", "key.publish observatory",
+		"token.create laptop", "token.revoke laptop", "key.publish observatory", "key.publish observatory",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the audit log (-want +got):\n%s", diff)

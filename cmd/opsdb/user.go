@@ -92,8 +92,7 @@ func newUserCommand() *cobra.Command {
 		},
 	}
 	cmd.AddCommand(create, grant, newUserRevokeCommand(url), newUserLinkCommand(url), list, newUserShowCommand(url, asJSON),
-		newUserActiveCommand(url, "deactivate", "Refuse a user's credentials from now on", false),
-		newUserActiveCommand(url, "activate", "Accept a user's credentials again", true))
+		newUserDeactivateCommand(url), newUserActivateCommand(url))
 	return cmd
 }
 
@@ -144,18 +143,61 @@ takes it away. The roles that the user has stay, beside those of the teams.`,
 	}
 }
 
-func newUserActiveCommand(url *string, verb, short string, active bool) *cobra.Command {
-	return &cobra.Command{
-		Use:   verb + " NAME",
-		Short: short,
-		Long:  short + `. The main site follows within a second or two, another site as soon after its replica shows it.`,
-		Args:  cobra.ExactArgs(1),
+func newUserDeactivateCommand(url *string) *cobra.Command {
+	var revoke bool
+	cmd := &cobra.Command{
+		Use:   "deactivate NAME",
+		Short: "Refuse a user's credentials from now on",
+		Long: `Refuse a user's credentials from now on, and end the sessions. The main site follows
+within a second or two, another site as soon after its replica shows it. API tokens
+are accepted again when the user is activated; with --revoke-tokens they are not.`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withAdmin(cmd, *url, func(ctx context.Context, admin *auth.Admin) error {
-				if err := admin.SetActive(ctx, args[0], active); err != nil {
+				if err := admin.SetActive(ctx, args[0], false); err != nil {
 					return err
 				}
-				_, err := fmt.Fprintf(cmd.ErrOrStderr(), "user %s: active %t\n", args[0], active)
+				if !revoke {
+					_, err := fmt.Fprintf(cmd.ErrOrStderr(), "user %s: active false\n", args[0])
+					return err
+				}
+				ended, err := admin.RevokeTokens(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(cmd.ErrOrStderr(), "user %s: active false, %d API tokens revoked\n", args[0], ended)
+				return err
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&revoke, "revoke-tokens", false, "revoke all API tokens of the user, for good")
+	return cmd
+}
+
+func newUserActivateCommand(url *string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "activate NAME",
+		Short: "Accept a user's credentials again",
+		Long: `Accept a user's credentials again: API tokens that were not revoked, and new logins.
+It says how many tokens that are. The main site follows within a second or two,
+another site as soon after its replica shows it.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withAdmin(cmd, *url, func(ctx context.Context, admin *auth.Admin) error {
+				if err := admin.SetActive(ctx, args[0], true); err != nil {
+					return err
+				}
+				tokens, err := admin.Tokens(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				valid := 0
+				for _, token := range tokens {
+					if tokenState(token) == "active" {
+						valid++
+					}
+				}
+				_, err = fmt.Fprintf(cmd.ErrOrStderr(), "user %s: active true, with %d API tokens (opsdb token list --user %s)\n", args[0], valid, args[0])
 				return err
 			})
 		},

@@ -160,6 +160,20 @@ func (a *Admin) User(ctx context.Context, username string) (User, error) {
 	return User(row), nil
 }
 
+// RevokeTokens ends all API tokens of a user for good, and returns how many there were.
+func (a *Admin) RevokeTokens(ctx context.Context, username string) (int64, error) {
+	user, err := a.User(ctx, username)
+	if err != nil {
+		return 0, err
+	}
+	ended, err := db.New(a.conn).EndTokens(ctx, db.EndTokensParams{UserID: user.ID, RevokedAt: a.now().UTC()})
+	if err != nil {
+		return 0, fmt.Errorf("revoking the tokens of %s: %w", username, err)
+	}
+	a.record(ctx, "user.update", tableUser, strconv.FormatInt(user.ID, 10), map[string]any{"username": username, "revoke_tokens": true, "tokens": ended})
+	return ended, nil
+}
+
 // SetActive makes a user active or not. The last one who may manage users stays
 // (ErrLastAdministrator).
 func (a *Admin) SetActive(ctx context.Context, username string, active bool) error {
@@ -323,14 +337,22 @@ func (a *Admin) Tokens(ctx context.Context, username string) ([]APIToken, error)
 
 // RevokeToken ends a token for good. A site stops accepting it once its replica shows that, at most 30 s later.
 func (a *Admin) RevokeToken(ctx context.Context, id int64) error {
-	revoked, err := db.New(a.conn).RevokeToken(ctx, db.RevokeTokenParams{ID: id, RevokedAt: a.now().UTC()})
+	q := db.New(a.conn)
+	token, err := q.GetToken(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("revoking token %d: %w", id, ErrTokenGone)
+	}
+	if err != nil {
+		return fmt.Errorf("reading token %d: %w", id, err)
+	}
+	revoked, err := q.RevokeToken(ctx, db.RevokeTokenParams{ID: id, RevokedAt: a.now().UTC()})
 	if err != nil {
 		return fmt.Errorf("revoking token %d: %w", id, err)
 	}
 	if revoked == 0 {
 		return fmt.Errorf("revoking token %d: %w", id, ErrTokenGone)
 	}
-	a.record(ctx, "token.revoke", tableToken, strconv.FormatInt(id, 10), map[string]any{})
+	a.record(ctx, "token.revoke", tableToken, strconv.FormatInt(id, 10), map[string]any{"username": token.Username, "name": token.Name, "prefix": token.Prefix})
 	return nil
 }
 

@@ -26,7 +26,10 @@ const (
 	// cacheRememberedFor is the same for one that was verified only by what the site remembers: the replica is asked
 	// again soon.
 	cacheRememberedFor = 2 * time.Second
-	cacheSize          = 10_000
+	// cacheRefusedFor is how long one that was valid once is refused without looking again: a script that goes on with a
+	// revoked token costs no look-up for each request.
+	cacheRefusedFor = 2 * time.Second
+	cacheSize       = 10_000
 	// rememberFor is how long a site remembers a verified token, for the time its replica cannot be read.
 	rememberFor = 24 * time.Hour
 	// rememberAgainAfter spares Redis a write for each look-up; rights that have changed are written at once.
@@ -195,7 +198,10 @@ func (a *Authenticator) knows(ctx context.Context, hash Hash) bool {
 // with how long that may be trusted.
 func (a *Authenticator) verified(ctx context.Context, hash Hash, look func(ctx context.Context) (api.Principal, time.Duration, error)) (api.Principal, time.Time, error) {
 	now := a.now()
-	principal, ok := a.cache.get(hash, now)
+	principal, refused, ok := a.cache.get(hash, now)
+	if refused != nil {
+		return api.Principal{}, now, refused
+	}
 	if !ok {
 		// One look-up for all requests that come with the same credential meanwhile; the first one going away must not
 		// fail the others.
@@ -207,6 +213,9 @@ func (a *Authenticator) verified(ctx context.Context, hash Hash, look func(ctx c
 			}
 			if errors.Is(err, problem.Unauthorized) {
 				a.cache.remove(hash)
+			}
+			if errors.Is(err, errValidOnce) {
+				a.cache.put(&verified{hash: hash, refused: err, until: a.now().Add(cacheRefusedFor)}, generation)
 			}
 			return found, err
 		})
@@ -240,6 +249,18 @@ func (a *Authenticator) admitted(ctx context.Context, p api.Principal, now time.
 	return nil
 }
 
+// errValidOnce is what the refusal of a credential wraps that this installation has made itself. Only such refusals are kept:
+// others anybody can cause, as many as he likes.
+var errValidOnce = errors.New("the credential was valid once")
+
+// validOnce marks the refusal of a credential that this installation has made.
+func validOnce(err error) error {
+	if errors.Is(err, problem.Unauthorized) {
+		return fmt.Errorf("%w: %w", errValidOnce, err)
+	}
+	return err
+}
+
 // readToken reads what an API token entitles to. One that is not valid is problem.Unauthorized.
 func readToken(ctx context.Context, q *db.Queries, hash Hash) (entitlement, error) {
 	row, err := q.GetCredential(ctx, hash.String())
@@ -251,9 +272,9 @@ func readToken(ctx context.Context, q *db.Queries, hash Hash) (entitlement, erro
 	case subtle.ConstantTimeCompare([]byte(row.TokenHash), []byte(hash.String())) != 1:
 		return entitlement{}, problem.Unauthorized.New("the API token is unknown")
 	case !row.TokenActive:
-		return entitlement{}, problem.Unauthorized.New("the API token has been revoked")
+		return entitlement{}, validOnce(problem.Unauthorized.New("the API token has been revoked"))
 	case !row.UserActive:
-		return entitlement{}, problem.Unauthorized.New("the user of the API token is not active")
+		return entitlement{}, validOnce(problem.Unauthorized.New("the user of the API token is not active"))
 	}
 	return entitlement{
 		TokenID: row.TokenID, UserID: row.UserID, Username: row.Username, Roles: row.Roles, Service: row.IsService,
@@ -285,6 +306,7 @@ func (a *Authenticator) user(ctx context.Context, username string) (entitlement,
 // key.
 func (a *Authenticator) entitled(ctx context.Context, key string, read func(ctx context.Context, q *db.Queries) (entitlement, error)) (entitlement, time.Duration, error) {
 	remembered, forgotten := a.recall(ctx, key)
+	generation := a.cache.generation()
 	entry, err := a.ask(ctx, a.patience(remembered), read)
 	switch {
 	case errors.Is(err, problem.Unauthorized):
@@ -299,6 +321,9 @@ func (a *Authenticator) entitled(ctx context.Context, key string, read func(ctx 
 		return entitlement{}, 0, problem.CredentialsUnavailable.New("the credential cannot be checked at this moment")
 	}
 	a.remember(ctx, key, entry)
+	if a.cache.generation() != generation {
+		a.refuse(ctx, key) // what was read before a revocation must not outlive it
+	}
 	return entry, cacheFor, nil
 }
 
@@ -392,7 +417,7 @@ func (a *Authenticator) remember(ctx context.Context, key string, entry entitlem
 	a.remembered[key] = rememberedState{at: now, value: string(value)}
 }
 
-// refuse makes sure that a token the database no longer accepts is not accepted later from memory.
+// refuse makes sure that a credential the database no longer accepts is not accepted later from memory.
 func (a *Authenticator) refuse(ctx context.Context, key string) {
 	if err := a.forgetRemembered(ctx, key); err != nil {
 		a.logger.WarnContext(ctx, "a refused credential may still be remembered", "error", err)
@@ -441,7 +466,7 @@ func (e entitlement) equal(other entitlement) bool {
 func (e entitlement) principal() api.Principal {
 	p := api.Principal{
 		UserID: e.UserID, Username: e.Username, Roles: e.Roles, Permissions: narrow(e.Permissions, e.Scopes),
-		Kind: "api_token", TokenID: e.TokenID, Service: e.Service,
+		Kind: api.KindToken, TokenID: e.TokenID, Service: e.Service,
 	}
 	if e.Expires != nil {
 		p.Expires = *e.Expires

@@ -334,6 +334,82 @@ func TestRevokedTokenIsNotRemembered(t *testing.T) {
 	}
 }
 
+// TestRevokedTokenCostsNoLookUpForEachRequest: nor an inactive user's, for two seconds, and then it is looked up again.
+func TestRevokedTokenCostsNoLookUpForEachRequest(t *testing.T) {
+	t.Parallel()
+	for name, revoke := range map[string]string{
+		"revoked":       "UPDATE api_token SET is_active = false, revoked_at = now()",
+		"user inactive": "UPDATE app_user SET is_active = false",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, sandboxtest.New(t), false)
+			s.user(t, "svc", "service")
+			text := s.token(t, auth.NewToken{Username: "svc", Name: "daq"})
+			ctx := sandboxtest.Context(t)
+			s.exec(t, revoke)
+			for range 10 {
+				if _, err := s.auth.Authenticate(ctx, text); !errors.Is(err, problem.Unauthorized) || errors.Is(err, api.ErrWrongSecret) {
+					t.Fatalf("it gives %v", err)
+				}
+			}
+			if n := s.db.queries.Load(); n != 1 {
+				t.Errorf("%d queries for ten requests, want 1", n)
+			}
+			s.exec(t, "UPDATE api_token SET is_active = true, revoked_at = NULL")
+			s.exec(t, "UPDATE app_user SET is_active = true")
+			s.clock.advance(3 * time.Second)
+			if _, err := s.auth.Authenticate(ctx, text); err != nil {
+				t.Errorf("valid again, three seconds later: %v", err)
+			}
+		})
+	}
+}
+
+// TestWhatWasReadBeforeARevocationIsNotRemembered: a look-up that is under way when a token is revoked here, by a replica
+// that does not show it yet, leaves nothing in the site's memory.
+func TestWhatWasReadBeforeARevocationIsNotRemembered(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, sandboxtest.New(t), true)
+	s.user(t, "svc", "service")
+	text := s.token(t, auth.NewToken{Username: "svc", Name: "daq"})
+	s.replay(t)
+	ctx := sandboxtest.Context(t)
+	hash, _, err := auth.ParseToken(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := func() bool {
+		document, err := s.store.Credential(ctx, hash.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return document != nil
+	}
+	held := make(chan struct{})
+	s.db.hold.Store(&held)
+	began, done := s.db.queries.Load(), make(chan error, 1)
+	go func() {
+		_, err := s.auth.Authenticate(ctx, text)
+		done <- err
+	}()
+	sandboxtest.Eventually(t, 10*time.Second, "the look-up to begin", func() bool { return s.db.queries.Load() > began })
+	if err := s.auth.Forget(ctx, hash); err != nil {
+		t.Fatal(err)
+	}
+	s.db.hold.Store(nil)
+	close(held)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if kept() {
+		t.Error("the site remembers a token that was revoked while it was looked up")
+	}
+	if _, err := s.auth.Authenticate(ctx, text); err != nil || !kept() {
+		t.Errorf("looked up once more, it is not remembered: %v", err)
+	}
+}
+
 func TestChangedRightsAreRememberedAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, sandboxtest.New(t), true)

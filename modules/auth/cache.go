@@ -20,10 +20,12 @@ type cache struct {
 	drops   uint64                 // how often something was dropped
 }
 
-// verified is one credential that was found valid. It is never changed after it was put into the cache.
+// verified is one credential that was found valid, or refused although it was valid once. It is never changed after it was
+// put into the cache.
 type verified struct {
 	hash      Hash
 	principal api.Principal
+	refused   error     // why it is refused; nil: it is valid
 	until     time.Time // not used from then on
 }
 
@@ -31,32 +33,32 @@ func newCache(capacity int) *cache {
 	return &cache{capacity: capacity, entries: make(map[Hash]*list.Element), recent: list.New()}
 }
 
-// get returns the principal of a hash that was verified and has not outlived its time.
-func (c *cache) get(hash Hash, now time.Time) (api.Principal, bool) {
+// get returns what was found of a hash, or why it was refused; false when nothing is known that has not outlived its time.
+func (c *cache) get(hash Hash, now time.Time) (principal api.Principal, refused error, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	element, ok := c.entries[hash]
 	if !ok {
-		return api.Principal{}, false
+		return api.Principal{}, nil, false
 	}
 	entry := element.Value.(*verified)
 	if !now.Before(entry.until) {
-		return api.Principal{}, false
+		return api.Principal{}, nil, false
 	}
 	// A map compares byte by byte; the comparison that decides does not tell by its duration how much was right.
 	if subtle.ConstantTimeCompare(entry.hash[:], hash[:]) != 1 {
-		return api.Principal{}, false
+		return api.Principal{}, nil, false
 	}
 	c.recent.MoveToFront(element)
-	return entry.principal, true
+	return entry.principal, entry.refused, true
 }
 
 // has tells whether a hash was verified, however long ago, and not refused since.
 func (c *cache) has(hash Hash) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, ok := c.entries[hash]
-	return ok
+	element, ok := c.entries[hash]
+	return ok && element.Value.(*verified).refused == nil
 }
 
 // generation is to be taken before a credential is looked up, and handed to put with what was found.
@@ -92,7 +94,12 @@ func (c *cache) drop(which func(*verified) bool) {
 	defer c.mu.Unlock()
 	c.drops++
 	for hash, element := range c.entries {
-		if which(element.Value.(*verified)) {
+		switch entry := element.Value.(*verified); {
+		case !which(entry):
+		case entry.refused != nil:
+			c.recent.Remove(element)
+			delete(c.entries, hash)
+		default:
 			element.Value = &verified{hash: hash}
 		}
 	}

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -17,17 +18,17 @@ func TestCacheForgetsTheLeastRecentlyUsed(t *testing.T) {
 	for n := byte(1); n <= 3; n++ {
 		c.put(entry(n), c.generation())
 	}
-	if _, ok := c.get(Hash{1}, now); !ok {
+	if _, _, ok := c.get(Hash{1}, now); !ok {
 		t.Fatal("the first entry is gone too early")
 	}
 	c.put(entry(3), c.generation()) // replaces itself: nothing has to go
 	c.put(entry(4), c.generation())
 	for n, want := range map[byte]bool{1: true, 2: false, 3: true, 4: true} {
-		if p, ok := c.get(Hash{n}, now); ok != want || ok && p.UserID != int64(n) {
+		if p, _, ok := c.get(Hash{n}, now); ok != want || ok && p.UserID != int64(n) {
 			t.Errorf("entry %d: %+v %t, want %t", n, p, ok, want)
 		}
 	}
-	if _, ok := c.get(Hash{1}, now.Add(time.Minute)); ok {
+	if _, _, ok := c.get(Hash{1}, now.Add(time.Minute)); ok {
 		t.Error("an entry outlives its time")
 	}
 	if !c.has(Hash{1}) || c.has(Hash{2}) {
@@ -38,6 +39,21 @@ func TestCacheForgetsTheLeastRecentlyUsed(t *testing.T) {
 	}
 }
 
+func TestARefusalIsForgottenByADrop(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	c := newCache(3)
+	why := errors.New("revoked")
+	c.put(&verified{hash: Hash{1}, refused: why, until: now.Add(time.Minute)}, c.generation())
+	if _, refused, ok := c.get(Hash{1}, now); !ok || refused != why || c.has(Hash{1}) {
+		t.Errorf("what is refused: %v, %t; it counts as verified: %t", refused, ok, c.has(Hash{1}))
+	}
+	c.drop(func(*verified) bool { return true })
+	if _, _, ok := c.get(Hash{1}, now); ok || c.has(Hash{1}) || len(c.entries) != 0 || c.recent.Len() != 0 {
+		t.Errorf("a refusal is left: %d entries, %d in order", len(c.entries), c.recent.Len())
+	}
+}
+
 func TestWhatWasLookedUpBeforeADropIsNotKept(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
@@ -45,7 +61,7 @@ func TestWhatWasLookedUpBeforeADropIsNotKept(t *testing.T) {
 	looking := c.generation()
 	c.drop(func(*verified) bool { return false }) // what is looked up is in no cache yet
 	c.put(&verified{hash: Hash{1}, until: now.Add(time.Minute)}, looking)
-	if _, ok := c.get(Hash{1}, now); ok {
+	if _, _, ok := c.get(Hash{1}, now); ok {
 		t.Error("a credential that was read before a revocation is trusted after it")
 	}
 }

@@ -106,7 +106,7 @@ func FuzzSecret(f *testing.F) {
 		if ok && (parsed.text != text || len(text) != len(first.text)) {
 			t.Errorf("%q is taken", text)
 		}
-		if ok && text != first.text && parsed.refreshHash() == first.refreshHash() {
+		if ok && text != first.text && parsed.refresh().hash == first.refresh().hash {
 			t.Errorf("%q is taken for another", text)
 		}
 	})

@@ -128,17 +128,17 @@ func (a *Authenticator) verifyJWT(ctx context.Context, bearer string) (api.Princ
 		}
 		session, err := a.session(ctx, claims.SessionID)
 		if err != nil {
-			return api.Principal{}, 0, err
+			return api.Principal{}, 0, validOnce(err)
 		}
 		if claims.Subject != session.Username {
 			return api.Principal{}, 0, problem.Unauthorized.New("the session is another user's")
 		}
 		entry, lasts, err := a.sessionUser(ctx, session)
 		if err != nil {
-			return api.Principal{}, 0, err
+			return api.Principal{}, 0, validOnce(err)
 		}
 		principal := entry.principal()
-		principal.Kind, principal.SessionID, principal.Expires = "jwt", session.ID, claims.ExpiresAt.UTC()
+		principal.Kind, principal.SessionID, principal.Expires = api.KindLogin, session.ID, claims.ExpiresAt.UTC()
 		return principal, lasts, nil
 	})
 	return principal, err

@@ -190,19 +190,19 @@ func judgePerson(rows []db.GetPersonRow, person GitHubPerson) (*db.GetPersonRow,
 	return nil, nil
 }
 
-// begin begins the session of a login, to be renewed first by what has this hash.
-func (m *Module) begin(ctx context.Context, who signedIn, agent string, first secret, hash string) error {
+// begin begins the session of a login, to be renewed first by what is given.
+func (m *Module) begin(ctx context.Context, who signedIn, agent string, first presented) error {
 	now := m.now().UTC().Truncate(time.Microsecond)
 	session := Session{
 		ID: first.sessionID.String(), UserID: who.id, Username: who.username, Created: now, Expires: now.Add(sessionLife), UserAgent: agent, Family: first.familyHash(),
 	}
-	return m.config.Sessions.BeginSession(ctx, session, hash)
+	return m.config.Sessions.BeginSession(ctx, session, first.hash)
 }
 
 // renew puts another refresh token in the place of what was presented to a session, and makes an access token. The refresh
 // token is empty when the presented one was replaced a moment ago: whoever did that has the next one.
-func (m *Module) renew(ctx context.Context, presented secret, hash string, grace, youngerThan time.Duration) (Session, string, *AccessToken, error) {
-	session, err := m.config.Credentials.session(ctx, presented.sessionID.String())
+func (m *Module) renew(ctx context.Context, by presented, grace, youngerThan time.Duration) (Session, string, *AccessToken, error) {
+	session, err := m.config.Credentials.session(ctx, by.sessionID.String())
 	if err != nil {
 		return Session{}, "", nil, err
 	}
@@ -216,11 +216,11 @@ func (m *Module) renew(ctx context.Context, presented secret, hash string, grace
 	if err := m.config.Credentials.admitted(ctx, api.Principal{Username: session.Username, SessionID: session.ID}, m.now()); err != nil {
 		return Session{}, "", nil, err
 	}
-	next, err := presented.next()
+	next, err := by.next()
 	if err != nil {
 		return Session{}, "", nil, err
 	}
-	turn, err := m.turn(ctx, session, presented, hash, next.refreshHash(), grace)
+	turn, err := m.turn(ctx, session, by, next.refresh().hash, grace)
 	switch {
 	case err != nil:
 		return Session{}, "", nil, err
@@ -241,14 +241,14 @@ func (m *Module) renew(ctx context.Context, presented secret, hash string, grace
 }
 
 // turn puts the hash next in the place of what was presented to a session. A refresh token of the session that is not its
-// newest has been used before, however long ago: the session is ended.
-func (m *Module) turn(ctx context.Context, session Session, presented secret, hash, next string, grace time.Duration) (Turn, error) {
-	turn, err := m.config.Sessions.RenewSession(ctx, session.ID, hash, next, grace)
+// newest, or its code with the right verifier when that is not what renews it, has been used before, however long ago: the
+// session is ended. A code with a wrong verifier may be anybody's and ends nothing.
+func (m *Module) turn(ctx context.Context, session Session, by presented, next string, grace time.Duration) (Turn, error) {
+	turn, err := m.config.Sessions.RenewSession(ctx, session.ID, by.hash, next, grace)
 	if err != nil {
 		return turn, err
 	}
-	refresh := hash == presented.refreshHash() // a code with the wrong verifier may be anybody's
-	if turn == pending.LoginRefused && refresh && subtle.ConstantTimeCompare([]byte(session.Family), []byte(presented.familyHash())) == 1 {
+	if turn == pending.LoginRefused && by.whole && subtle.ConstantTimeCompare([]byte(session.Family), []byte(by.familyHash())) == 1 {
 		if err := m.config.Sessions.EndSession(ctx, session.ID); err != nil {
 			return turn, err
 		}

@@ -366,6 +366,35 @@ func TestLoginWithGitHub(t *testing.T) {
 	})
 }
 
+// TestCodeOfARenewedSessionEndsItWhenUsedAgain: also when the session no longer remembers the code, while the code with
+// another's verifier ends nothing (https://www.rfc-editor.org/rfc/rfc9700#section-2.1.1).
+func TestCodeOfARenewedSessionEndsItWhenUsedAgain(t *testing.T) {
+	bothLoginSites(t, func(t *testing.T, s *loginSite) {
+		b := s.browser(t)
+		code := b.code(t, "vera")
+		if granted := b.exchange(t, code); granted.status != http.StatusOK {
+			t.Fatalf("the exchange: %d %s", granted.status, granted.text)
+		}
+		for range 3 {
+			if refreshed := b.post(t, "/auth/refresh", nil); refreshed.status != http.StatusOK {
+				t.Fatalf("the refresh: %d %s", refreshed.status, refreshed.text)
+			}
+		}
+		if stolen := b.post(t, "/auth/exchange", map[string]any{"code": code, "code_verifier": strings.Repeat("x", 43)}); !is(stolen, http.StatusBadRequest, "code-invalid") {
+			t.Errorf("the code without its verifier: %d %s", stolen.status, stolen.text)
+		}
+		if refreshed := b.post(t, "/auth/refresh", nil); refreshed.status != http.StatusOK {
+			t.Errorf("the code without its verifier has ended the session: %d %s", refreshed.status, refreshed.text)
+		}
+		if again := b.exchange(t, code); !is(again, http.StatusBadRequest, "code-invalid") {
+			t.Errorf("the code a second time: %d %s", again.status, again.text)
+		}
+		if refreshed := b.post(t, "/auth/refresh", nil); !is(refreshed, http.StatusUnauthorized, "unauthenticated") {
+			t.Errorf("the session of a code that was used twice goes on: %d %s", refreshed.status, refreshed.text)
+		}
+	})
+}
+
 // everythingStored is what a site has stored of sessions.
 func (s *loginSite) everythingStored(t testing.TB) (out []string) {
 	t.Helper()

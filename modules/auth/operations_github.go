@@ -73,13 +73,13 @@ func registerGitHub(r *api.Router, m *Module) {
 		Problems: []*problem.Kind{loginNotConfigured, loginExpired, loginRefused, notAMember, usernameTaken, githubUnreachable, problem.MainUnreachable},
 	}, m.endLogin)
 	api.Register(r, api.Op{
-		ID: "begin-device-login", Method: http.MethodPost, Path: "/github/device", Permission: api.Open, Tags: tags, NoIdempotency: true,
+		ID: "begin-device-login", Method: http.MethodPost, Path: "/github/device", Permission: api.Open, Tags: tags, NoIdempotency: true, PerMinute: 10,
 		Summary:     "Log in on a device without a browser",
 		Description: "Gives a code that a person enters at GitHub, in any browser, while the device asks POST /github/device/token (RFC 8628). `opsdb login` does both.",
 		Problems:    []*problem.Kind{loginNotConfigured, githubUnreachable},
 	}, m.beginDevice)
 	api.Register(r, api.Op{
-		ID: "end-device-login", Method: http.MethodPost, Path: "/github/device/token", Permission: api.Open, Tags: tags, NoIdempotency: true,
+		ID: "end-device-login", Method: http.MethodPost, Path: "/github/device/token", Permission: api.Open, Tags: tags, NoIdempotency: true, PerMinute: 120,
 		Summary:     "Ask whether a device's login is confirmed",
 		Description: "Until it is, the answer is `authorization-pending`. Then it is an access token and a refresh cookie, as of POST /auth/exchange.",
 		Problems: []*problem.Kind{
@@ -122,7 +122,7 @@ func (m *Module) endLogin(ctx context.Context, in *callbackInput) (out *redirect
 	if err != nil {
 		return nil, err
 	}
-	code, err := newSecrets()
+	code, err := newCode(begun.Challenge)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +130,7 @@ func (m *Module) endLogin(ctx context.Context, in *callbackInput) (out *redirect
 	if err != nil {
 		return nil, err
 	}
-	if err := m.begin(ctx, who, api.UserAgent(ctx), code, code.codeHash(begun.Challenge)); err != nil {
+	if err := m.begin(ctx, who, api.UserAgent(ctx), code.code(begun.Challenge)); err != nil {
 		return nil, err
 	}
 	return &redirectOutput{
@@ -187,10 +187,10 @@ func (m *Module) endDevice(ctx context.Context, in *deviceTokenInput) (out *acce
 	if err != nil {
 		return nil, err
 	}
-	if err := m.begin(ctx, who, api.UserAgent(ctx), first, first.refreshHash()); err != nil {
+	if err := m.begin(ctx, who, api.UserAgent(ctx), first.refresh()); err != nil {
 		return nil, err
 	}
-	session, refresh, access, err := m.renew(ctx, first, first.refreshHash(), 0, 0)
+	session, refresh, access, err := m.renew(ctx, first.refresh(), 0, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -78,7 +79,7 @@ func registerRoles(r *api.Router, m *Module) {
 	api.Register(r, api.Op{
 		ID: "replace-role", Method: http.MethodPut, Path: "/roles/{id}", Permission: "manage:users", Tags: tags,
 		Summary:     "Say anew what a role permits",
-		Description: "Holds for all who have the role: at this site at once, elsewhere when it has replicated, 30 seconds later at most. Somebody must be left who may manage users.",
+		Description: "Holds for all who have the role: at this site at once, elsewhere when it has replicated, 30 seconds later at most. Somebody must be left who may manage users. Nobody adds a permission that they do not have themselves.",
 		Problems:    []*problem.Kind{problem.NotFound, problem.VersionMismatch, problem.MainUnreachable, LastAdministrator, PermissionUnknown},
 	}, m.replaceRole)
 	api.Register(r, api.Op{
@@ -162,7 +163,7 @@ func (m *Module) replaceRole(ctx context.Context, in *replaceRoleInput) (*roleOu
 				expected := role.Version
 				step.ExpectedVersion = &expected
 			}
-			return mayPermit(ctx, q, role.ID, in.Body.Permissions)
+			return mayPermit(ctx, q, role, in.Body.Permissions)
 		}); err != nil {
 			return err
 		}
@@ -193,12 +194,14 @@ func (m *Module) replaceRole(ctx context.Context, in *replaceRoleInput) (*roleOu
 	return &roleOutput{Versioned: api.Versioned{ETag: api.ETag(role, role)}, Written: record.Written(receipt), Body: role}, nil
 }
 
-// mayPermit checks the permissions that a role is to have.
-func mayPermit(ctx context.Context, q *db.Queries, role int64, permissions []string) error {
+// mayPermit checks the permissions that a role is to have: new ones are given by nobody who
+// lacks them.
+func mayPermit(ctx context.Context, q *db.Queries, role Role, permissions []string) error {
 	there, err := q.ListPermissions(ctx)
 	if err != nil {
 		return fmt.Errorf("reading permissions: %w", err)
 	}
+	var added []string
 	known, manages := map[string]bool{}, false
 	for _, name := range there {
 		known[name] = true
@@ -209,14 +212,20 @@ func mayPermit(ctx context.Context, q *db.Queries, role int64, permissions []str
 			unknown.AddField(fmt.Sprintf("body.permissions[%d]", i), name, "there is no such permission")
 		}
 		manages = manages || name == "manage:users"
+		if !slices.Contains(role.Permissions, name) {
+			added = append(added, name)
+		}
 	}
 	if len(unknown.Errors) > 0 {
 		return unknown
 	}
+	if err := mayGive(ctx, added); err != nil {
+		return err
+	}
 	if manages {
 		return nil
 	}
-	others, err := q.CountManagersWithout(ctx, role)
+	others, err := q.CountManagersWithout(ctx, role.ID)
 	if err != nil {
 		return err
 	}

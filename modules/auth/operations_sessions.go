@@ -78,7 +78,7 @@ func (m *Module) exchange(ctx context.Context, in *exchangeInput) (*accessOutput
 	if !ok {
 		return nil, codeInvalid.New("this is no code of a login")
 	}
-	session, refresh, access, err := m.renew(ctx, code, code.codeHash(challengeOf(in.Body.Verifier)), 0, codeLife)
+	session, refresh, access, err := m.renew(ctx, code.code(challengeOf(in.Body.Verifier)), 0, codeLife)
 	if errors.Is(err, problem.Unauthorized) {
 		return nil, codeInvalid.New("the code is unknown, used or older than a minute, or was not made for this verifier")
 	}
@@ -93,7 +93,7 @@ func (m *Module) refresh(ctx context.Context, _ *struct{}) (*accessOutput, error
 	if err != nil {
 		return nil, err
 	}
-	session, refresh, access, err := m.renew(ctx, presented, presented.refreshHash(), repeatGrace, 0)
+	session, refresh, access, err := m.renew(ctx, presented.refresh(), repeatGrace, 0)
 	var refused *problem.Problem
 	if errors.As(err, &refused) && errors.Is(err, problem.Unauthorized) {
 		gone := m.refreshCookie("", time.Time{})
@@ -116,7 +116,7 @@ func (m *Module) logout(ctx context.Context, in *logoutInput) (*logoutOutput, er
 	}
 	if session != nil {
 		// Whoever renews it may end it: to know a session's id is not enough.
-		turn, err := m.turn(ctx, *session, presented, presented.refreshHash(), hashOf("ended", presented.text), repeatGrace)
+		turn, err := m.turn(ctx, *session, presented.refresh(), hashOf("ended", presented.text), repeatGrace)
 		switch {
 		case err != nil:
 			return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -54,7 +55,7 @@ type APITokenCreate struct {
 	Name      string     `json:"name" minLength:"1" maxLength:"255" doc:"What it is for; unique among the user's active tokens." example:"primecam-daq"`
 	Scopes    []string   `json:"scopes,omitempty" maxItems:"100" doc:"Permissions, or all of an action such as read:*, to narrow the user's rights; none: all of them. A scope never adds a right." example:"[\"read:*\",\"write:observations\"]"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty" doc:"When it expires; absent: when it is revoked."`
-	UserID    *int64     `json:"user_id,omitempty" minimum:"1" doc:"For another user, such as a service account: needs manage:users. Absent: for yourself."`
+	UserID    *int64     `json:"user_id,omitempty" minimum:"1" doc:"For a service account: needs manage:users, and whatever the token is to permit. Absent: for yourself; people make their own."`
 }
 
 // APITokenScopes are the scopes that a token can have.
@@ -187,13 +188,14 @@ func (m *Module) createToken(ctx context.Context, in *createTokenInput) (*create
 	if err != nil {
 		return nil, err
 	}
+	n := newToken{userID: userID, name: in.Body.Name, scopes: in.Body.Scopes, expires: in.Body.ExpiresAt}
 	if in.Body.UserID != nil && *in.Body.UserID != userID {
 		if !all {
 			return nil, problem.Forbidden.New("the permission manage:users is needed for a token of another user")
 		}
-		userID = *in.Body.UserID
+		n.userID, n.forAnother = *in.Body.UserID, true
 	}
-	out, receipt, err := m.makeToken(ctx, in.Write, newToken{userID: userID, name: in.Body.Name, scopes: in.Body.Scopes, expires: in.Body.ExpiresAt})
+	out, receipt, err := m.makeToken(ctx, in.Write, n)
 	if err != nil {
 		return nil, err
 	}
@@ -206,6 +208,8 @@ type newToken struct {
 	name    string
 	scopes  []string
 	expires *time.Time
+	// forAnother: not for who asks for it, so for a service account.
+	forAnother bool
 }
 
 func (m *Module) makeToken(ctx context.Context, in api.Write, n newToken) (APITokenNew, txn.Receipt, error) {
@@ -273,6 +277,9 @@ func tokenFor(ctx context.Context, q *db.Queries, n newToken) (User, error) {
 	if !row.IsActive {
 		return User{}, problem.Invalid.Field("body.user_id", n.userID, "the user is not active")
 	}
+	if n.forAnother && !row.IsService {
+		return User{}, problem.Invalid.Field("body.user_id", n.userID, "is a person, who makes their own tokens")
+	}
 	permissions, err := q.ListPermissions(ctx)
 	if err != nil {
 		return User{}, fmt.Errorf("reading permissions: %w", err)
@@ -285,6 +292,15 @@ func tokenFor(ctx context.Context, q *db.Queries, n newToken) (User, error) {
 	}
 	if len(wrong.Errors) > 0 {
 		return User{}, wrong
+	}
+	if n.forAnother {
+		rights, err := q.GetUserRights(ctx, row.Username)
+		if err != nil {
+			return User{}, fmt.Errorf("reading the rights of a user: %w", err)
+		}
+		if err := mayGive(ctx, slices.Sorted(maps.Keys(narrow(rights.Permissions, n.scopes)))); err != nil {
+			return User{}, err
+		}
 	}
 	taken, err := q.HasActiveToken(ctx, db.HasActiveTokenParams{UserID: n.userID, Name: n.name})
 	if err != nil {

@@ -2,7 +2,8 @@ package auth
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -37,19 +38,20 @@ type User struct {
 
 // UserCreate is the body that makes a service account.
 type UserCreate struct {
-	Username  string   `json:"username" minLength:"1" maxLength:"100" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]*$" doc:"The name: letters, digits, dots, underscores and hyphens, beginning with a letter or digit. It cannot be changed." example:"svc-primecam"`
-	FullName  *string  `json:"full_name,omitempty" maxLength:"500" doc:"The name to show."`
-	Email     *string  `json:"email,omitempty" maxLength:"500" doc:"Where somebody can be reached who looks after it."`
-	IsService *bool    `json:"is_service,omitempty" doc:"Whether this is a program and no person; absent: true. People come by their first login."`
-	Roles     []string `json:"roles" nullable:"false" maxItems:"100" doc:"The roles, by name." example:"[\"service\"]"`
+	Username string   `json:"username" minLength:"1" maxLength:"100" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]*$" doc:"The name: letters, digits, dots, underscores and hyphens, beginning with a letter or digit. It cannot be changed." example:"svc-primecam"`
+	FullName *string  `json:"full_name,omitempty" maxLength:"500" doc:"The name to show."`
+	Email    *string  `json:"email,omitempty" maxLength:"500" doc:"Where somebody can be reached who looks after it."`
+	Roles    []string `json:"roles" nullable:"false" maxItems:"100" doc:"The roles, by name." example:"[\"service\"]"`
 }
 
 // UserPatch is the body that changes a user, a JSON merge patch.
 type UserPatch struct {
-	IsActive api.Optional[bool]     `json:"is_active,omitzero" nullable:"false" doc:"false refuses the user's credentials: at this site at once, at others when the change has replicated."`
+	IsActive api.Optional[bool]     `json:"is_active,omitzero" nullable:"false" doc:"false refuses the user's credentials, at this site at once, at others when the change has replicated, and ends the sessions. API tokens are accepted again with true, unless they were revoked."`
 	FullName api.Optional[string]   `json:"full_name,omitzero" nullable:"false" maxLength:"500" doc:"The name to show."`
 	Email    api.Optional[string]   `json:"email,omitzero" maxLength:"500" doc:"Where the user can be reached; null clears it."`
-	Roles    api.Optional[[]string] `json:"roles,omitzero" nullable:"false" maxItems:"100" doc:"Takes the place of the user's roles."`
+	Roles    api.Optional[[]string] `json:"roles,omitzero" nullable:"false" maxItems:"100" doc:"Takes the place of the user's roles. Nobody gives a role that permits what they may not do themselves."`
+
+	RevokeTokens bool `json:"revoke_tokens,omitempty" doc:"true revokes all API tokens of the user, for good: for somebody who has left, or whose secrets are lost."`
 }
 
 var userFilters = api.NewFilters(
@@ -99,7 +101,7 @@ func registerUsers(r *api.Router, m *Module) {
 	api.Register(r, api.Op{
 		ID: "create-user", Method: http.MethodPost, Path: "/users", Permission: "manage:users", Tags: tags, Status: http.StatusCreated,
 		Summary:     "Make a service account",
-		Description: "People come by their first login; an account of a program is made here, and an API token for it with `POST /api/tokens`.",
+		Description: "People come by their first login; an account of a program is made here, and an API token for it with `POST /api/tokens`. Its name differs from all others by more than the case of letters.",
 		Problems:    []*problem.Kind{problem.Conflict, problem.MainUnreachable, RoleUnknown},
 	}, m.createUser)
 	api.Register(r, api.Op{
@@ -165,14 +167,18 @@ func (m *Module) createUser(ctx context.Context, in *createUserInput) (*createdU
 	}
 	receipt, err := m.writeTold(ctx, in.Write, event, func(ctx context.Context, tx *txn.Builder) error {
 		if err := check(ctx, tx, func(ctx context.Context, q *db.Queries) error {
-			_, err := q.GetUserRecord(ctx, db.GetUserRecordParams{Username: &in.Body.Username})
-			if err = record.Found(err, in.Body.Username, "user"); err == nil {
+			taken, err := q.HasUsername(ctx, in.Body.Username)
+			if err != nil {
+				return fmt.Errorf("looking for a user: %w", err)
+			}
+			if taken {
 				return problem.Conflict.Field("body.username", in.Body.Username, "the name is taken")
-			} else if !errors.Is(err, problem.NotFound) {
+			}
+			permissions, err := findRoles(ctx, q, in.Body.Roles)
+			if err != nil {
 				return err
 			}
-			_, err = findRoles(ctx, q, in.Body.Roles)
-			return err
+			return mayGive(ctx, slices.Concat(slices.Collect(maps.Values(permissions))...))
 		}); err != nil {
 			return err
 		}
@@ -181,7 +187,7 @@ func (m *Module) createUser(ctx context.Context, in *createUserInput) (*createdU
 			return err
 		}
 		step := createUser{
-			ID: id, Username: in.Body.Username, Email: in.Body.Email, FullName: api.Or(in.Body.FullName, ""), IsService: api.Or(in.Body.IsService, true), CreatedAt: tx.Now(),
+			ID: id, Username: in.Body.Username, Email: in.Body.Email, FullName: api.Or(in.Body.FullName, ""), IsService: true, CreatedAt: tx.Now(),
 		}
 		tx.Add(step, setUserRoles{UserID: id, Roles: roles, GrantedBy: tx.UserID(), GrantedAt: tx.Now()})
 		user = User{
@@ -206,7 +212,7 @@ func (m *Module) createUser(ctx context.Context, in *createUserInput) (*createdU
 
 func (m *Module) updateUser(ctx context.Context, in *updateUserInput) (*userOutput, error) {
 	var user User
-	var hashes []string
+	var tokens []db.ListActiveTokensRow
 	body := in.Body
 	event := func() Event {
 		return Event{Action: "user.update", Table: tableUser, Row: strconv.FormatInt(in.ID, 10), Detail: userChange(user.Username, body)}
@@ -224,10 +230,10 @@ func (m *Module) updateUser(ctx context.Context, in *updateUserInput) (*userOutp
 				expected := user.Version
 				step.ExpectedVersion = &expected
 			}
-			if hashes, err = q.ListTokenHashes(ctx, in.ID); err != nil {
-				return err
+			if tokens, err = q.ListActiveTokens(ctx, in.ID); err != nil {
+				return fmt.Errorf("reading the tokens of a user: %w", err)
 			}
-			return mayLose(ctx, q, user, body)
+			return mayChange(ctx, q, user, body)
 		}); err != nil {
 			return err
 		}
@@ -249,6 +255,13 @@ func (m *Module) updateUser(ctx context.Context, in *updateUserInput) (*userOutp
 			user.Roles = distinct(body.Roles.Value)
 			tx.Add(setUserRoles{UserID: in.ID, Roles: user.Roles, GrantedBy: tx.UserID(), GrantedAt: tx.Now()})
 		}
+		if body.RevokeTokens {
+			end := revokeTokens{UserID: in.ID, RevokedAt: tx.Now()}
+			for _, token := range tokens {
+				end.IDs = append(end.IDs, token.ID)
+			}
+			tx.Add(end)
+		}
 		if rights {
 			tx.Add(keepManager{})
 		}
@@ -263,16 +276,20 @@ func (m *Module) updateUser(ctx context.Context, in *updateUserInput) (*userOutp
 			return nil, err
 		}
 	}
-	if !receipt.ValidateOnly && (body.IsActive.Set || body.Roles.Set) {
+	if !receipt.ValidateOnly && (body.IsActive.Set || body.Roles.Set || body.RevokeTokens) {
+		hashes := make([]string, 0, len(tokens))
+		for _, token := range tokens {
+			hashes = append(hashes, token.TokenHash)
+		}
 		m.forget(ctx, user.Username, hashes)
 	}
 	m.record(ctx, receipt, event)
 	return &userOutput{Versioned: api.Versioned{ETag: api.ETag(user, user)}, Written: record.Written(receipt), Body: user}, nil
 }
 
-// mayLose checks what a change takes from a user: the last one who may manage users stays
-// that.
-func mayLose(ctx context.Context, q *db.Queries, user User, body UserPatch) error {
+// mayChange checks what a change gives to a user, which is not more than who gives it has,
+// and what it takes: the last one who may manage users stays that.
+func mayChange(ctx context.Context, q *db.Queries, user User, body UserPatch) error {
 	roles, active := user.Roles, user.IsActive
 	if body.Roles.Set {
 		roles = body.Roles.Value
@@ -280,9 +297,21 @@ func mayLose(ctx context.Context, q *db.Queries, user User, body UserPatch) erro
 	if body.IsActive.Set {
 		active = body.IsActive.Value
 	}
-	manages, err := findRoles(ctx, q, roles)
-	if err != nil || manages && active || !body.Roles.Set && !body.IsActive.Set {
+	permissions, err := findRoles(ctx, q, roles)
+	if err != nil {
 		return err
+	}
+	manages := false
+	for _, role := range roles {
+		if !slices.Contains(user.Roles, role) {
+			if err := mayGive(ctx, permissions[role]); err != nil {
+				return err
+			}
+		}
+		manages = manages || slices.Contains(permissions[role], "manage:users")
+	}
+	if manages && active || !body.Roles.Set && !body.IsActive.Set {
+		return nil
 	}
 	others, err := q.CountOtherManagers(ctx, user.ID)
 	if err != nil {
@@ -299,6 +328,9 @@ func userChange(username string, body UserPatch) map[string]any {
 	}
 	if body.Roles.Set {
 		detail["roles"] = distinct(body.Roles.Value)
+	}
+	if body.RevokeTokens {
+		detail["revoke_tokens"] = true
 	}
 	if body.FullName.Set {
 		detail["full_name"] = body.FullName.Value

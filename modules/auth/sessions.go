@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -55,16 +56,16 @@ type Sessions interface {
 }
 
 // secret is a refresh token or a one-time code: the session's id, which finds it; its family, 16 random bytes that all
-// secrets of the session share, so that each of them is known for one that was used; and 32 random bytes of its own. Only
-// hashes are stored, of the family and of the whole.
+// secrets of the session share, so that each of them is known for one that was used; and 32 bytes of its own, random in a
+// refresh token. Only hashes are stored, of the family and of the whole.
 type secret struct {
 	sessionID uuid.UUID
 	family    [16]byte
 	text      string
 }
 
-// newSecrets returns the first secret of a new session.
-func newSecrets() (secret, error) {
+// newFamily returns the secret of a new session that has no text yet.
+func newFamily() (secret, error) {
 	id, err := uuid.NewRandom()
 	if err != nil {
 		return secret{}, fmt.Errorf("reading random bytes for a session: %w", err)
@@ -73,7 +74,32 @@ func newSecrets() (secret, error) {
 	if _, err := rand.Read(s.family[:]); err != nil {
 		return secret{}, fmt.Errorf("reading random bytes for a session: %w", err)
 	}
+	return s, nil
+}
+
+// newSecrets returns the first refresh token of a new session.
+func newSecrets() (secret, error) {
+	s, err := newFamily()
+	if err != nil {
+		return secret{}, err
+	}
 	return s.next()
+}
+
+// newCode returns the one-time code of a new session, for whoever has the verifier of a challenge.
+func newCode(challenge string) (secret, error) {
+	s, err := newFamily()
+	if err != nil {
+		return secret{}, err
+	}
+	return s.codeFor(challenge), nil
+}
+
+// codeFor is the code of the secret's session for a challenge: it follows from the family, which nobody can guess, so that a
+// code that was used is known for one, and with which verifier, however often the session was renewed since.
+func (s secret) codeFor(challenge string) secret {
+	own := sha256.Sum256([]byte("code " + hex.EncodeToString(s.family[:]) + " " + challenge))
+	return s.with(own[:])
 }
 
 // next returns another secret of the same session.
@@ -82,8 +108,13 @@ func (s secret) next() (secret, error) {
 	if _, err := rand.Read(own); err != nil {
 		return secret{}, fmt.Errorf("reading random bytes for a session: %w", err)
 	}
+	return s.with(own), nil
+}
+
+// with is the secret of the same session with these own bytes.
+func (s secret) with(own []byte) secret {
 	s.text = base64.RawURLEncoding.EncodeToString(slices.Concat(s.sessionID[:], s.family[:], own))
-	return s, nil
+	return s
 }
 
 // parseSecret checks the form of a refresh token or code.
@@ -98,12 +129,21 @@ func parseSecret(text string) (secret, bool) {
 // familyHash is what is stored of the family.
 func (s secret) familyHash() string { return hashOf("family", hex.EncodeToString(s.family[:])) }
 
-// refreshHash is what is stored of a refresh token.
-func (s secret) refreshHash() string { return hashOf("refresh", s.text) }
+// presented is a secret as it comes to renew its session.
+type presented struct {
+	secret
+	hash  string // what is stored of it
+	whole bool   // all that belongs to it came with it: whoever sent it has it, and has not just seen it
+}
 
-// codeHash is what is stored of a one-time code together with the challenge of who may exchange it: with another verifier it
-// is another code.
-func (s secret) codeHash(challenge string) string { return hashOf("code", s.text, challenge) }
+// refresh is the secret as a refresh token.
+func (s secret) refresh() presented { return presented{s, hashOf("refresh", s.text), true} }
+
+// code is the secret as a one-time code, together with the challenge of who may exchange it: with another verifier it is
+// another code.
+func (s secret) code(challenge string) presented {
+	return presented{s, hashOf("code", s.text, challenge), subtle.ConstantTimeCompare([]byte(s.text), []byte(s.codeFor(challenge).text)) == 1}
+}
 
 // hashOf tells the parts and their purpose apart by a character that none of them has.
 func hashOf(purpose string, parts ...string) string {

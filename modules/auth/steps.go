@@ -22,7 +22,7 @@ const (
 func DirectSteps() []txn.Step {
 	return append(loginSteps(),
 		createUser{}, updateUser{}, setUserRoles{}, lockRoles{}, keepManager{}, updateRole{}, setRolePermissions{},
-		createToken{}, revokeToken{}, setPreferences{},
+		createToken{}, revokeToken{}, revokeTokens{}, setPreferences{},
 	)
 }
 
@@ -211,6 +211,32 @@ func (s revokeToken) Rows() []pending.Change {
 
 // Refusal implements txn.Refuser.
 func (revokeToken) Refusal() *problem.Kind { return TokenRevoked }
+
+// revokeTokens ends all API tokens of a user for good. IDs are those that there were when
+// it was decided, for the ledger.
+type revokeTokens struct {
+	UserID    int64     `json:"user_id"`
+	IDs       []int64   `json:"ids"`
+	RevokedAt time.Time `json:"revoked_at"`
+}
+
+// Kind implements txn.Step.
+func (revokeTokens) Kind() string { return "api_tokens.revoke_all/1" }
+
+// Apply implements txn.Step.
+func (s revokeTokens) Apply(ctx context.Context, to txn.DBTX) error {
+	_, err := db.New(to).EndTokens(ctx, db.EndTokensParams{UserID: s.UserID, RevokedAt: s.RevokedAt})
+	return err
+}
+
+// Rows implements txn.Step.
+func (s revokeTokens) Rows() []pending.Change {
+	var rows []pending.Change
+	for _, id := range s.IDs {
+		rows = append(rows, revokeToken{ID: id, RevokedAt: s.RevokedAt}.Rows()...)
+	}
+	return rows
+}
 
 // setPreferences stores a user's document whole.
 type setPreferences db.SetPreferencesParams

@@ -17,7 +17,7 @@ func TestTokensAreMadeShownOnceAndRevoked(t *testing.T) {
 	eachSite(t, func(t *testing.T, s *served) {
 		s.user(t, "boss", "admin")
 		s.user(t, "ada", "observer")
-		s.user(t, "svc", "service")
+		account := s.do(t, boss, "POST", "/users", map[string]any{"username": "svc", "roles": []string{"service"}}).want(http.StatusCreated)
 		body := map[string]any{"name": "laptop", "scopes": []string{"read:*", "write:files", "manage:users"}, "expires_at": time.Now().Add(time.Hour)}
 		if dry := s.do(t, "login:ada", "POST", "/api/tokens?validate_only=true", body).want(http.StatusOK); dry["token"] != nil {
 			t.Errorf("a dry run shows a secret")
@@ -45,7 +45,8 @@ func TestTokensAreMadeShownOnceAndRevoked(t *testing.T) {
 		s.do(t, "login:ada", "POST", "/api/tokens", map[string]any{"name": "laptop"}).refused(problem.Conflict)
 		s.do(t, "login:ada", "POST", "/api/tokens", map[string]any{"name": "x", "scopes": []string{"read:nothing", "*"}}).refused(problem.Invalid)
 		s.do(t, "login:ada", "POST", "/api/tokens", map[string]any{"name": "x", "expires_at": time.Now().Add(-time.Hour)}).refused(problem.Invalid)
-		other := map[string]any{"name": "daq", "user_id": s.id(t, "svc")}
+		s.do(t, boss, "POST", "/api/tokens", map[string]any{"name": "x", "user_id": s.id(t, "ada")}).refused(problem.Invalid) // a person
+		other := map[string]any{"name": "daq", "user_id": account["id"]}
 		s.do(t, "login:ada", "POST", "/api/tokens", other).refused(problem.Forbidden)
 		daq := s.do(t, boss, "POST", "/api/tokens", other).want(http.StatusCreated)
 		if me := s.do(t, daq["token"].(string), "GET", "/auth/me", nil).want(http.StatusOK); me["username"] != "svc" {

@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -110,6 +111,79 @@ func TestOnlyWhoManagesUsersSeesThem(t *testing.T) {
 		s.do(t, "login:ada", "PATCH", "/users/1", "no object").refused(problem.Forbidden) // before the body is looked at
 		s.do(t, "login:ada", "POST", "/users", map[string]any{}).refused(problem.Forbidden)
 		s.do(t, "login:ada", "PUT", "/roles/admin", map[string]any{}).refused(problem.Forbidden)
+	})
+}
+
+// TestNobodyGivesWhatTheyMayNotDo: who may manage users and little else makes nobody more than that, neither by roles nor by
+// what a role permits nor by a token of a service account.
+func TestNobodyGivesWhatTheyMayNotDo(t *testing.T) {
+	eachSite(t, func(t *testing.T, s *served) {
+		s.user(t, "boss", "admin")
+		s.Exec(t, "INSERT INTO role (name) VALUES ('clerk')")
+		s.Exec(t, "INSERT INTO role_permission (role_id, permission_id) SELECT r.id, p.id FROM role r, permission p WHERE r.name = 'clerk' AND p.name IN ('manage:users', 'read:files')")
+		s.WaitForReplay(t)
+		s.user(t, "kay", "clerk")
+		const kay = "login:kay"
+		account := s.do(t, boss, "POST", "/users", map[string]any{"username": "svc", "roles": []string{"service"}}).want(http.StatusCreated)
+		s.do(t, kay, "POST", "/users", map[string]any{"username": "x", "roles": []string{"viewer"}}).refused(problem.Forbidden)
+		made := s.do(t, kay, "POST", "/users", map[string]any{"username": "x", "roles": []string{"clerk"}}).want(http.StatusCreated)
+		x := fmt.Sprintf("/users/%v", made["id"])
+		own := fmt.Sprintf("/users/%v", s.id(t, "kay"))
+		s.do(t, kay, "PATCH", x, map[string]any{"roles": []string{"clerk", "admin"}}).refused(problem.Forbidden)
+		s.do(t, kay, "PATCH", own, map[string]any{"roles": []string{"clerk", "admin"}}).refused(problem.Forbidden)
+		s.do(t, kay, "PUT", "/roles/clerk", map[string]any{"description": "", "permissions": []string{"manage:users", "read:files", "write:files"}}).refused(problem.Forbidden)
+		s.do(t, kay, "POST", "/api/tokens", map[string]any{"name": "daq", "user_id": account["id"]}).refused(problem.Forbidden)
+
+		// What they have they give, and what somebody has already they leave.
+		token := s.do(t, kay, "POST", "/api/tokens", map[string]any{"name": "daq", "user_id": account["id"], "scopes": []string{"read:files"}}).want(http.StatusCreated)
+		if me := s.do(t, token["token"].(string), "GET", "/auth/me", nil).want(http.StatusOK); fmt.Sprint(me["permissions"]) != "[read:files]" {
+			t.Errorf("the token permits %v", me["permissions"])
+		}
+		s.do(t, kay, "PATCH", fmt.Sprintf("/users/%v", account["id"]), map[string]any{"roles": []string{"service", "clerk"}}).want(http.StatusOK)
+		s.do(t, kay, "PUT", "/roles/viewer", map[string]any{"description": "", "permissions": []string{"read:files", "read:observations"}}).want(http.StatusOK)
+	})
+}
+
+// TestNamesDifferByMoreThanCase: at GitHub Vera and vera are one account, and here one user.
+func TestNamesDifferByMoreThanCase(t *testing.T) {
+	eachSite(t, func(t *testing.T, s *served) {
+		s.user(t, "boss", "admin")
+		s.do(t, boss, "POST", "/users", map[string]any{"username": "svc-chai", "roles": []string{"service"}}).want(http.StatusCreated)
+		s.do(t, boss, "POST", "/users", map[string]any{"username": "SVC-Chai", "roles": []string{"service"}}).refused(problem.Conflict)
+		if err := s.admin.CreateUser(sandboxtest.Context(t), "Boss", "", false); !errors.Is(err, auth.ErrUserExists) {
+			t.Errorf("the command line makes a second boss: %v", err)
+		}
+		s.do(t, boss, "POST", "/users", map[string]any{"username": "person", "roles": []string{}, "is_service": false}).refused(problem.Invalid)
+	})
+}
+
+// TestTokensOfAUserAreRevokedTogether: with the user out for good, or the secrets lost.
+func TestTokensOfAUserAreRevokedTogether(t *testing.T) {
+	eachSite(t, func(t *testing.T, s *served) {
+		s.user(t, "boss", "admin")
+		s.user(t, "ada", "observer")
+		texts := []string{s.token(t, auth.NewToken{Username: "ada", Name: "laptop"}), s.token(t, auth.NewToken{Username: "ada", Name: "desk"})}
+		other := s.token(t, auth.NewToken{Username: "boss", Name: "laptop"})
+		s.WaitForReplay(t)
+		for _, text := range append(texts, other) {
+			s.do(t, text, "GET", "/auth/me", nil).want(http.StatusOK)
+		}
+		path := fmt.Sprintf("/users/%v", s.id(t, "ada"))
+		changed := s.do(t, boss, "PATCH", path, map[string]any{"is_active": false, "revoke_tokens": true})
+		changed.want(http.StatusOK)
+		s.do(t, boss, "PATCH", path, map[string]any{"is_active": true}).want(http.StatusOK)
+		for _, text := range texts {
+			s.do(t, text, "GET", "/auth/me", nil).refused(problem.Unauthorized)
+		}
+		s.do(t, other, "GET", "/auth/me", nil).want(http.StatusOK)
+		var revoked int
+		if err := s.Primary(t).QueryRow(sandboxtest.Context(t), `SELECT count(*) FROM applied_transaction, jsonb_array_elements(changes) c
+			WHERE id = $1 AND c ->> 'table' = 'api_token'`, changed.header.Get("X-Transaction-Id")).Scan(&revoked); err != nil || revoked != 2 {
+			t.Errorf("the ledger has %d revoked tokens, %v", revoked, err)
+		}
+		if ended, err := s.admin.RevokeTokens(sandboxtest.Context(t), "boss"); err != nil || ended != 1 {
+			t.Errorf("the command line revokes %d tokens, %v", ended, err)
+		}
 	})
 }
 

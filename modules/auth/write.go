@@ -68,26 +68,36 @@ func keepsManager(others int64) error {
 	return nil
 }
 
-// findRoles refuses roles that there are not, and says whether one of them lets manage
-// users.
-func findRoles(ctx context.Context, q *db.Queries, names []string) (manages bool, err error) {
+// findRoles returns what each of some roles permits, and refuses roles that there are not.
+func findRoles(ctx context.Context, q *db.Queries, names []string) (permissions map[string][]string, err error) {
 	rows, err := q.FindRoles(ctx, names)
 	if err != nil {
-		return false, fmt.Errorf("reading roles: %w", err)
+		return nil, fmt.Errorf("reading roles: %w", err)
 	}
-	there := map[string]bool{}
+	permissions = map[string][]string{}
 	for _, row := range rows {
-		there[row.Name] = true
-		manages = manages || row.Manages
+		permissions[row.Name] = row.Permissions
 	}
 	unknown := problem.Invalid.New("there is no such role")
 	for i, name := range names {
-		if !there[name] {
+		if _, there := permissions[name]; !there {
 			unknown.AddField(fmt.Sprintf("body.roles[%d]", i), name, "there is no such role")
 		}
 	}
 	if len(unknown.Errors) > 0 {
-		return false, unknown
+		return nil, unknown
 	}
-	return manages, nil
+	return permissions, nil
+}
+
+// mayGive refuses to give what the request's credential does not permit itself: or else whoever may manage users could do
+// everything by a detour.
+func mayGive(ctx context.Context, permissions []string) error {
+	p, _ := api.PrincipalFrom(ctx)
+	for _, permission := range permissions {
+		if !p.Can(permission) {
+			return problem.Forbidden.New("nobody gives what they may not do themselves, and you may not %s", permission)
+		}
+	}
+	return nil
 }

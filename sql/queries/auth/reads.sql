@@ -115,9 +115,10 @@ SELECT r.id, r.name, r.description,
 FROM role r
 WHERE r.id = sqlc.narg('id')::bigint OR r.name = sqlc.narg('name')::text;
 
--- FindRoles returns those of some roles that there are, and whether one of them lets manage users.
+-- FindRoles returns those of some roles that there are, and what they permit.
 -- name: FindRoles :many
-SELECT r.name, EXISTS (SELECT FROM role_permission rp JOIN permission p ON p.id = rp.permission_id WHERE rp.role_id = r.id AND p.name = 'manage:users') AS manages
+SELECT r.name,
+    ARRAY(SELECT p.name FROM role_permission rp JOIN permission p ON p.id = rp.permission_id WHERE rp.role_id = r.id ORDER BY p.name)::text[] AS permissions
 FROM role r WHERE r.name = ANY (@names::text[]);
 
 -- ListPermissionRecords gives a page of permissions, by name.
@@ -182,9 +183,9 @@ WHERE t.id = @id;
 -- name: HasActiveToken :one
 SELECT EXISTS (SELECT FROM api_token t WHERE t.user_id = @user_id AND t.name = @name AND t.is_active);
 
--- ListTokenHashes returns the hashes of a user's active tokens.
--- name: ListTokenHashes :many
-SELECT t.token_hash::text AS token_hash FROM api_token t WHERE t.user_id = @user_id AND t.is_active;
+-- ListActiveTokens returns the ids and hashes of a user's active tokens.
+-- name: ListActiveTokens :many
+SELECT t.id, t.token_hash::text AS token_hash FROM api_token t WHERE t.user_id = @user_id AND t.is_active ORDER BY t.id;
 
 -- GetPreferences returns what a user has set.
 -- name: GetPreferences :one
@@ -224,9 +225,13 @@ ORDER BY r.name, p.name;
 -- name: HasRole :one
 SELECT EXISTS (SELECT FROM role WHERE name = @name);
 
--- GetPerson returns the user of a GitHub account, or of none who has a name.
+-- GetPerson returns the user of a GitHub account, or of none who has a name, whatever the case of its letters.
 -- name: GetPerson :many
-SELECT id, username, github_id, is_active FROM app_user WHERE github_id = @github_id::bigint OR username = @username;
+SELECT id, username, github_id, is_active FROM app_user WHERE github_id = @github_id::bigint OR lower(username) = lower(@username::text);
+
+-- HasUsername tells whether a name is a user's, whatever the case of its letters.
+-- name: HasUsername :one
+SELECT EXISTS (SELECT FROM app_user WHERE lower(username) = lower(@username::text));
 
 -- ListAuditEvents gives a page of the audit log, newest first.
 -- name: ListAuditEvents :many

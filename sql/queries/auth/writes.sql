@@ -2,7 +2,7 @@
 -- name: CreateUser :execrows
 INSERT INTO app_user (username, full_name, is_service, created_at, updated_at)
 VALUES (@username, @full_name, @is_service, @created_at, @created_at)
-ON CONFLICT (username) DO NOTHING;
+ON CONFLICT DO NOTHING;
 
 -- GrantRole gives a user a role by name; granting it again changes nothing, but that no login takes it away when teams gave it. No row means that one of the two does not exist, or the grant does.
 -- name: GrantRole :execrows
@@ -217,6 +217,12 @@ WITH changed AS (
     RETURNING id
 )
 SELECT must_change(count(*)) FROM changed;
+
+-- EndTokens ends all API tokens of a user for good.
+-- A user may have none.
+-- name: EndTokens :execrows
+-- @sqlc-vet-disable writes-must-change
+UPDATE api_token SET is_active = false, revoked_at = @revoked_at::timestamptz, updated_at = @revoked_at::timestamptz WHERE user_id = @user_id AND is_active;
 
 -- SetPreferences stores a user's document whole, over one version where one is expected (0: none).
 -- name: SetPreferences :exec

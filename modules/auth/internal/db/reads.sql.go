@@ -219,16 +219,17 @@ func (q *Queries) CountUsers(ctx context.Context, arg CountUsersParams) (int64, 
 }
 
 const findRoles = `-- name: FindRoles :many
-SELECT r.name, EXISTS (SELECT FROM role_permission rp JOIN permission p ON p.id = rp.permission_id WHERE rp.role_id = r.id AND p.name = 'manage:users') AS manages
+SELECT r.name,
+    ARRAY(SELECT p.name FROM role_permission rp JOIN permission p ON p.id = rp.permission_id WHERE rp.role_id = r.id ORDER BY p.name)::text[] AS permissions
 FROM role r WHERE r.name = ANY ($1::text[])
 `
 
 type FindRolesRow struct {
-	Name    string `json:"name"`
-	Manages bool   `json:"manages"`
+	Name        string   `json:"name"`
+	Permissions []string `json:"permissions"`
 }
 
-// FindRoles returns those of some roles that there are, and whether one of them lets manage users.
+// FindRoles returns those of some roles that there are, and what they permit.
 func (q *Queries) FindRoles(ctx context.Context, names []string) ([]FindRolesRow, error) {
 	rows, err := q.db.Query(ctx, findRoles, names)
 	if err != nil {
@@ -238,7 +239,7 @@ func (q *Queries) FindRoles(ctx context.Context, names []string) ([]FindRolesRow
 	items := []FindRolesRow{}
 	for rows.Next() {
 		var i FindRolesRow
-		if err := rows.Scan(&i.Name, &i.Manages); err != nil {
+		if err := rows.Scan(&i.Name, &i.Permissions); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -350,7 +351,7 @@ func (q *Queries) GetCredentialVersion(ctx context.Context) (int64, error) {
 }
 
 const getPerson = `-- name: GetPerson :many
-SELECT id, username, github_id, is_active FROM app_user WHERE github_id = $1::bigint OR username = $2
+SELECT id, username, github_id, is_active FROM app_user WHERE github_id = $1::bigint OR lower(username) = lower($2::text)
 `
 
 type GetPersonParams struct {
@@ -365,7 +366,7 @@ type GetPersonRow struct {
 	IsActive bool   `json:"is_active"`
 }
 
-// GetPerson returns the user of a GitHub account, or of none who has a name.
+// GetPerson returns the user of a GitHub account, or of none who has a name, whatever the case of its letters.
 func (q *Queries) GetPerson(ctx context.Context, arg GetPersonParams) ([]GetPersonRow, error) {
 	rows, err := q.db.Query(ctx, getPerson, arg.GithubID, arg.Username)
 	if err != nil {
@@ -703,6 +704,48 @@ func (q *Queries) HasToken(ctx context.Context, arg HasTokenParams) (bool, error
 	var exists bool
 	err := row.Scan(&exists)
 	return exists, err
+}
+
+const hasUsername = `-- name: HasUsername :one
+SELECT EXISTS (SELECT FROM app_user WHERE lower(username) = lower($1::text))
+`
+
+// HasUsername tells whether a name is a user's, whatever the case of its letters.
+func (q *Queries) HasUsername(ctx context.Context, username string) (bool, error) {
+	row := q.db.QueryRow(ctx, hasUsername, username)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
+const listActiveTokens = `-- name: ListActiveTokens :many
+SELECT t.id, t.token_hash::text AS token_hash FROM api_token t WHERE t.user_id = $1 AND t.is_active ORDER BY t.id
+`
+
+type ListActiveTokensRow struct {
+	ID        int64  `json:"id"`
+	TokenHash string `json:"token_hash"`
+}
+
+// ListActiveTokens returns the ids and hashes of a user's active tokens.
+func (q *Queries) ListActiveTokens(ctx context.Context, userID int64) ([]ListActiveTokensRow, error) {
+	rows, err := q.db.Query(ctx, listActiveTokens, userID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListActiveTokensRow{}
+	for rows.Next() {
+		var i ListActiveTokensRow
+		if err := rows.Scan(&i.ID, &i.TokenHash); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const listAuditChain = `-- name: ListAuditChain :many
@@ -1164,31 +1207,6 @@ func (q *Queries) ListSigningKeys(ctx context.Context, now time.Time) ([]ListSig
 			return nil, err
 		}
 		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const listTokenHashes = `-- name: ListTokenHashes :many
-SELECT t.token_hash::text AS token_hash FROM api_token t WHERE t.user_id = $1 AND t.is_active
-`
-
-// ListTokenHashes returns the hashes of a user's active tokens.
-func (q *Queries) ListTokenHashes(ctx context.Context, userID int64) ([]string, error) {
-	rows, err := q.db.Query(ctx, listTokenHashes, userID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []string{}
-	for rows.Next() {
-		var token_hash string
-		if err := rows.Scan(&token_hash); err != nil {
-			return nil, err
-		}
-		items = append(items, token_hash)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

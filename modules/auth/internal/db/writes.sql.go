@@ -160,7 +160,7 @@ func (q *Queries) CreateToken(ctx context.Context, arg CreateTokenParams) (Creat
 const createUser = `-- name: CreateUser :execrows
 INSERT INTO app_user (username, full_name, is_service, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $4)
-ON CONFLICT (username) DO NOTHING
+ON CONFLICT DO NOTHING
 `
 
 type CreateUserParams struct {
@@ -252,6 +252,26 @@ type EndTokenParams struct {
 func (q *Queries) EndToken(ctx context.Context, arg EndTokenParams) error {
 	_, err := q.db.Exec(ctx, endToken, arg.RevokedAt, arg.ID)
 	return err
+}
+
+const endTokens = `-- name: EndTokens :execrows
+UPDATE api_token SET is_active = false, revoked_at = $1::timestamptz, updated_at = $1::timestamptz WHERE user_id = $2 AND is_active
+`
+
+type EndTokensParams struct {
+	RevokedAt time.Time `json:"revoked_at"`
+	UserID    int64     `json:"user_id"`
+}
+
+// EndTokens ends all API tokens of a user for good.
+// A user may have none.
+// @sqlc-vet-disable writes-must-change
+func (q *Queries) EndTokens(ctx context.Context, arg EndTokensParams) (int64, error) {
+	result, err := q.db.Exec(ctx, endTokens, arg.RevokedAt, arg.UserID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const grantRole = `-- name: GrantRole :execrows
