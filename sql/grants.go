@@ -58,7 +58,8 @@ func DefaultLogins(sites ...string) Logins {
 
 // Rights says what the write role may do with each table besides reading it.
 // Tables that are only ever appended to have no UPDATE and no DELETE: not even a
-// stolen credential of an API server can rewrite history.
+// stolen credential of an API server can rewrite history. The column changes of the ledger can be filled in where there are none, for
+// large transactions, and never rewritten (00023_ledger_written_once.sql).
 var Rights = []struct{ Table, Verbs string }{
 	{"api_token", "INSERT, UPDATE"},
 	{"app_user", "INSERT, UPDATE"},

@@ -158,6 +158,26 @@ func TestGrantsAreEnoughAndNoMore(t *testing.T) {
 	})
 }
 
+// TestTheLedgerIsWrittenOnce: a site's role fills in the changes of an entry without any, as a large transaction does, and
+// rewrites none.
+func TestTheLedgerIsWrittenOnce(t *testing.T) {
+	t.Parallel()
+	pair := sandboxtest.New(t)
+	db := sandboxtest.Pool(t, pair.MainRoleURL)
+	ctx := sandboxtest.Context(t)
+	if _, err := db.Exec(ctx, `INSERT INTO applied_transaction (id, site, outcome, operation, actor, accepted_at, applied_at, changes)
+		VALUES ('01890000-0000-7000-8000-000000000001', 'main', 'applied', 'test', 'user:ada', now(), now(), '[]')`); err != nil {
+		t.Fatal(err)
+	}
+	const fill = `UPDATE applied_transaction SET changes = '[{"table": "note"}]'`
+	if _, err := db.Exec(ctx, fill); err != nil {
+		t.Errorf("filling in what an entry has changed: %v", err)
+	}
+	if _, err := db.Exec(ctx, fill); sqlState(err) != "42501" {
+		t.Errorf("rewriting it: %v, want insufficient privilege", err)
+	}
+}
+
 // TestUnprivilegedWritesBumpVersions: the trigger writes what the role may not.
 func TestUnprivilegedWritesBumpVersions(t *testing.T) {
 	t.Parallel()

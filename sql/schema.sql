@@ -396,6 +396,16 @@ CREATE FUNCTION public.raw_data_package_pending(pending jsonb) RETURNS SETOF pub
     WHERE e."create" OR base.id IS NOT NULL
 $$;
 
+-- Name: refuse_rewriting(); Type: FUNCTION
+
+CREATE FUNCTION public.refuse_rewriting() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION '% is written once', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END
+$$;
+
 -- Name: api_token; Type: TABLE
 
 CREATE TABLE public.api_token (
@@ -2176,9 +2186,9 @@ ALTER TABLE ONLY public.user_role
 
 CREATE UNIQUE INDEX api_token_user_id_name_key ON public.api_token USING btree (user_id, name) WHERE is_active;
 
--- Name: app_user_username_any_case_key; Type: INDEX
+-- Name: app_user_name_key; Type: INDEX
 
-CREATE UNIQUE INDEX app_user_username_any_case_key ON public.app_user USING btree (lower(username));
+CREATE UNIQUE INDEX app_user_name_key ON public.app_user USING btree (lower(username));
 
 -- Name: applied_transaction_actor_idempotency_key_key; Type: INDEX
 
@@ -2511,6 +2521,10 @@ CREATE TRIGGER app_user_gone AFTER DELETE ON public.app_user FOR EACH ROW EXECUT
 -- Name: app_user app_user_version; Type: TRIGGER
 
 CREATE TRIGGER app_user_version AFTER UPDATE ON public.app_user FOR EACH ROW WHEN (((old.is_active IS DISTINCT FROM new.is_active) OR (old.sessions_from IS DISTINCT FROM new.sessions_from))) EXECUTE FUNCTION public.bump_table_version();
+
+-- Name: applied_transaction applied_transaction_written_once; Type: TRIGGER
+
+CREATE TRIGGER applied_transaction_written_once BEFORE UPDATE OF changes ON public.applied_transaction FOR EACH ROW WHEN ((old.changes <> '[]'::jsonb)) EXECUTE FUNCTION public.refuse_rewriting();
 
 -- Name: data_location data_location_version; Type: TRIGGER
 

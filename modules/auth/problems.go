@@ -52,7 +52,7 @@ var Problems = problem.Set{
 	Constraints: map[string]problem.Constraint{
 		"app_user_pkey":                      {Kind: problem.Conflict, Message: "the user exists already"},
 		"app_user_username_key":              {Kind: problem.Conflict, Field: "body.username", Message: "the name is taken"},
-		"app_user_username_any_case_key":     {Kind: problem.Conflict, Field: "body.username", Message: "the name is taken"},
+		"app_user_name_key":                  {Kind: problem.Conflict, Field: "body.username", Message: "the name is taken"},
 		"app_user_github_id_key":             {Kind: problem.Conflict, Field: "body.github_id", Message: "the GitHub account belongs to another user"},
 		"app_user_username_check":            {Kind: problem.Invalid, Field: "body.username", Message: "1-100 letters, digits, dots, underscores and hyphens, beginning with a letter or digit"},
 		"role_pkey":                          {Kind: problem.Conflict, Message: "the role exists already"},
