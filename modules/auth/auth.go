@@ -92,6 +92,7 @@ func (m *Module) Register(r *api.Router) {
 	registerKeys(r, m)
 	registerGitHub(r, m)
 	registerSessions(r, m)
+	registerOwnSessions(r, m)
 	registerUsers(r, m)
 	registerRoles(r, m)
 	registerTokens(r, m)

@@ -221,10 +221,16 @@ func (b *browser) post(t testing.TB, path string, body any, header ...string) an
 	return b.send(t, request)
 }
 
-// as asks with an access token.
+// as asks who it is with an access token.
 func (b *browser) as(t testing.TB, token string) answer {
 	t.Helper()
-	request, err := http.NewRequest(http.MethodGet, b.site.url+"/auth/me", nil)
+	return b.call(t, http.MethodGet, "/auth/me", token)
+}
+
+// call sends a request with a credential.
+func (b *browser) call(t testing.TB, method, path, token string) answer {
+	t.Helper()
+	request, err := http.NewRequest(method, b.site.url+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -391,6 +397,63 @@ func TestCodeOfARenewedSessionEndsItWhenUsedAgain(t *testing.T) {
 		}
 		if refreshed := b.post(t, "/auth/refresh", nil); !is(refreshed, http.StatusUnauthorized, "unauthenticated") {
 			t.Errorf("the session of a code that was used twice goes on: %d %s", refreshed.status, refreshed.text)
+		}
+	})
+}
+
+// TestOwnSessionsAreListedAndEnded: one's own at this site, and nobody else's, by who has logged in.
+func TestOwnSessionsAreListedAndEnded(t *testing.T) {
+	bothLoginSites(t, func(t *testing.T, s *loginSite) {
+		here, there, other := s.browser(t), s.browser(t), s.browser(t)
+		access, elsewhere, another := here.login(t, "vera"), there.login(t, "vera"), other.login(t, "henrietta")
+		list := func(access string) (current string, others []string) {
+			t.Helper()
+			answer := here.call(t, http.MethodGet, "/auth/sessions", access)
+			if answer.status != http.StatusOK || answer.header.Get("Cache-Control") != "no-store" {
+				t.Fatalf("the list: %d %s", answer.status, answer.text)
+			}
+			for _, item := range answer.body["sessions"].([]any) {
+				session := item.(map[string]any)
+				if session["current"] == true {
+					current += session["id"].(string)
+				} else {
+					others = append(others, session["id"].(string))
+				}
+				if session["user_agent"] == "" || session["created_at"] == nil || session["expires_at"] == nil {
+					t.Errorf("a session: %v", session)
+				}
+			}
+			return current, others
+		}
+		mine, others := list(access)
+		seen, also := list(elsewhere)
+		if len(others) != 1 || mine == others[0] || seen != others[0] || len(also) != 1 || also[0] != mine {
+			t.Fatalf("vera has %s and %v, and by the other session %s and %v", mine, others, seen, also)
+		}
+		theirs, more := list(another)
+		if len(more) != 0 || theirs == mine || theirs == seen {
+			t.Fatalf("henrietta has %s and %v", theirs, more)
+		}
+		for _, id := range []string{theirs, "01890000-0000-4000-8000-000000000001"} {
+			if answer := here.call(t, http.MethodDelete, "/auth/sessions/"+id, access); !is(answer, http.StatusNotFound, "not-found") {
+				t.Errorf("ending another's: %d %s", answer.status, answer.text)
+			}
+		}
+		if answer := here.call(t, http.MethodDelete, "/auth/sessions/"+others[0], access); answer.status != http.StatusNoContent {
+			t.Errorf("ending the other one: %d %s", answer.status, answer.text)
+		}
+		if me := there.as(t, elsewhere); me.status != http.StatusUnauthorized {
+			t.Errorf("the session that was ended goes on: %d %s", me.status, me.text)
+		}
+		if refreshed := there.post(t, "/auth/refresh", nil); !is(refreshed, http.StatusUnauthorized, "unauthenticated") {
+			t.Errorf("the session that was ended is refreshed: %d %s", refreshed.status, refreshed.text)
+		}
+		if left, more := list(access); left != mine || len(more) != 0 {
+			t.Errorf("vera has %s and %v left", left, more)
+		}
+		token := s.token(t, auth.NewToken{Username: "vera", Name: "laptop"})
+		if answer := here.call(t, http.MethodGet, "/auth/sessions", token); !is(answer, http.StatusForbidden, "forbidden") {
+			t.Errorf("by an API token: %d %s", answer.status, answer.text)
 		}
 	})
 }

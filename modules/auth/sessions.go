@@ -45,6 +45,8 @@ type Sessions interface {
 	BeginSession(ctx context.Context, session Session, hash string) error
 	// Session returns a session that has neither been ended nor expired, and nil when there is none.
 	Session(ctx context.Context, id string) (*Session, error)
+	// SessionsOf returns such sessions of a user, the newest first, 100 at most.
+	SessionsOf(ctx context.Context, userID int64) ([]Session, error)
 	// RenewSession puts the hash next in the place of the presented one, once. The one before, presented again, ends the
 	// session, unless it was replaced less than grace ago.
 	RenewSession(ctx context.Context, id, presented, next string, grace time.Duration) (Turn, error)
@@ -196,6 +198,21 @@ func (t *SessionTable) Session(ctx context.Context, id string) (*Session, error)
 	return &Session{
 		ID: id, UserID: row.UserID, Username: row.Username, Created: row.CreatedAt.UTC(), Expires: row.ExpiresAt.UTC(), UserAgent: row.UserAgent, Family: row.FamilyHash,
 	}, nil
+}
+
+// SessionsOf implements Sessions.
+func (t *SessionTable) SessionsOf(ctx context.Context, userID int64) ([]Session, error) {
+	rows, err := db.New(t.db).ListSessions(ctx, db.ListSessionsParams{UserID: userID, Now: t.now().UTC(), MaxRows: pending.MaxLogins})
+	if err != nil {
+		return nil, fmt.Errorf("reading the sessions of a user: %w", err)
+	}
+	var sessions []Session
+	for _, row := range rows {
+		sessions = append(sessions, Session{
+			ID: row.ID.String(), UserID: userID, Username: row.Username, Created: row.CreatedAt.UTC(), Expires: row.ExpiresAt.UTC(), UserAgent: row.UserAgent, Family: row.FamilyHash,
+		})
+	}
+	return sessions, nil
 }
 
 // row returns the row of a session that goes on, and nil when there is none.

@@ -1,10 +1,12 @@
 package pending
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -83,6 +85,44 @@ func (s *Store) Session(ctx context.Context, id string) (*Login, error) {
 		return nil, nil
 	}
 	return login, nil
+}
+
+// MaxLogins is how many logins of a user are shown.
+const MaxLogins = 100
+
+// SessionsOf returns the logins of a user that have neither been ended nor expired, the newest first, MaxLogins at most.
+func (s *Store) SessionsOf(ctx context.Context, userID int64) ([]Login, error) {
+	ids, err := s.client.SMembers(ctx, s.loginsKey(userID)).Result()
+	if err != nil {
+		return nil, s.unavailable("reading the logins of a user", err)
+	}
+	p := s.client.Pipeline()
+	documents := make([]*redis.StringCmd, 0, len(ids))
+	for _, id := range ids {
+		documents = append(documents, p.HGet(ctx, s.loginKey(id), "document"))
+	}
+	if _, err := p.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, s.unavailable("reading the logins of a user", err)
+	}
+	var logins []Login
+	for _, document := range documents {
+		text, err := document.Result()
+		if errors.Is(err, redis.Nil) {
+			continue // it has ended
+		}
+		if err != nil {
+			return nil, s.unavailable("reading the logins of a user", err)
+		}
+		var login Login
+		if err := json.Unmarshal([]byte(text), &login); err != nil {
+			return nil, fmt.Errorf("decoding a login: %w", err)
+		}
+		if s.now().Before(login.Expires) {
+			logins = append(logins, login)
+		}
+	}
+	slices.SortFunc(logins, func(a, b Login) int { return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.ID, b.ID)) })
+	return logins[:min(len(logins), MaxLogins)], nil
 }
 
 // RenewSession puts the hash next in the place of the presented one, once. The one before, presented again, ends the

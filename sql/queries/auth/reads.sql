@@ -27,6 +27,14 @@ FROM session s
 JOIN app_user u ON u.id = s.user_id
 WHERE s.id = @id;
 
+-- ListSessions returns the sessions of a user that go on, the newest first.
+-- name: ListSessions :many
+SELECT s.id, u.username, s.family_hash, s.created_at, s.expires_at, s.user_agent
+FROM session s
+JOIN app_user u ON u.id = s.user_id
+WHERE s.user_id = @user_id AND s.revoked_at IS NULL AND s.expires_at > @now::timestamptz
+ORDER BY s.created_at DESC, s.id LIMIT @max_rows;
+
 -- ListSigningKeys returns the public keys of all sites that are not retired yet.
 -- name: ListSigningKeys :many
 SELECT kid, site, public_key FROM signing_key

@@ -1181,6 +1181,57 @@ func (q *Queries) ListRoles(ctx context.Context, arg ListRolesParams) ([]ListRol
 	return items, nil
 }
 
+const listSessions = `-- name: ListSessions :many
+SELECT s.id, u.username, s.family_hash, s.created_at, s.expires_at, s.user_agent
+FROM session s
+JOIN app_user u ON u.id = s.user_id
+WHERE s.user_id = $1 AND s.revoked_at IS NULL AND s.expires_at > $2::timestamptz
+ORDER BY s.created_at DESC, s.id LIMIT $3
+`
+
+type ListSessionsParams struct {
+	UserID  int64     `json:"user_id"`
+	Now     time.Time `json:"now"`
+	MaxRows int32     `json:"max_rows"`
+}
+
+type ListSessionsRow struct {
+	ID         uuid.UUID `json:"id"`
+	Username   string    `json:"username"`
+	FamilyHash string    `json:"family_hash"`
+	CreatedAt  time.Time `json:"created_at"`
+	ExpiresAt  time.Time `json:"expires_at"`
+	UserAgent  string    `json:"user_agent"`
+}
+
+// ListSessions returns the sessions of a user that go on, the newest first.
+func (q *Queries) ListSessions(ctx context.Context, arg ListSessionsParams) ([]ListSessionsRow, error) {
+	rows, err := q.db.Query(ctx, listSessions, arg.UserID, arg.Now, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListSessionsRow{}
+	for rows.Next() {
+		var i ListSessionsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Username,
+			&i.FamilyHash,
+			&i.CreatedAt,
+			&i.ExpiresAt,
+			&i.UserAgent,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listSigningKeys = `-- name: ListSigningKeys :many
 SELECT kid, site, public_key FROM signing_key
 WHERE retired_at IS NULL OR retired_at > $1::timestamptz
