@@ -145,6 +145,10 @@ bench: build setup ## Measure against the floors and write docs/benchmarks (a qu
 bench-growth: build setup ## Measure how costs grow with backlog and table size (a quarter of an hour)
 	bin/opsdb bench --growth --write docs/benchmarks $(BENCH)
 
+.PHONY: bench-auth
+bench-auth: setup ## Measure what a cached credential costs (half a minute; fails above 20 µs, and on a database write a request)
+	$(GO) test ./modules/auth -run '^$$' -bench CachedCredential -count=1
+
 # A module of its own: Prometheus is no dependency of the product.
 .PHONY: promql
 promql: ## Read every expression of deploy/ with Prometheus' own parser, and fire every alert over samples

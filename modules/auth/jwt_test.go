@@ -506,37 +506,3 @@ func header(t testing.TB, text string) (h map[string]any) {
 	}
 	return h
 }
-
-// BenchmarkCachedCredential is what a credential costs that was verified less than 30 s
-// ago, at both kinds of site: at most 20 µs, and no query.
-func BenchmarkCachedCredential(b *testing.B) {
-	for name, secondary := range map[string]bool{"main": false, "secondary": true} {
-		b.Run(name, func(b *testing.B) {
-			s := newSite(b, sandboxtest.New(b), secondary)
-			s.user(b, "ada", "observer")
-			texts := map[string]string{"api_token": s.token(b, auth.NewToken{Username: "ada", Name: "laptop"})}
-			s.replay(b)
-			texts["jwt"] = s.accessToken(b, s.session(b, "ada"))
-			for kind, text := range texts {
-				b.Run(kind, func(b *testing.B) { s.benchmarkCredential(b, text) })
-			}
-		})
-	}
-}
-
-func (s *site) benchmarkCredential(b *testing.B, text string) {
-	ctx := context.Background()
-	if _, err := s.auth.Authenticate(ctx, text); err != nil {
-		b.Fatal(err)
-	}
-	asked := s.db.queries.Load()
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := s.auth.Authenticate(ctx, text); err != nil {
-			b.Fatal(err)
-		}
-	}
-	if n := s.db.queries.Load() - asked; n != 0 {
-		b.Errorf("%d queries", n)
-	}
-}
