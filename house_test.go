@@ -44,38 +44,48 @@ type source struct {
 func sources(t *testing.T) []source {
 	t.Helper()
 	var out []source
-	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		name = filepath.ToSlash(name)
-		if d.IsDir() {
-			if base := d.Name(); name != "." && (strings.HasPrefix(base, ".") || base == "node_modules" || base == "testdata") {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
-			return nil
+	for _, name := range goFiles(t) {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
 		}
 		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
 		if err != nil {
-			return err
+			t.Fatal(err)
 		}
 		s := source{file: name, dir: path.Dir(name)}
 		for _, spec := range f.Imports {
 			s.imports = append(s.imports, strings.Trim(spec.Path.Value, `"`))
 		}
 		out = append(out, s)
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 	if len(out) < 20 {
 		t.Fatalf("found %d Go files, expected the whole product: the test runs in the wrong folder", len(out))
 	}
 	return out
+}
+
+// goFiles are the slash paths of all Go files, tests among them.
+func goFiles(t *testing.T) (names []string) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if base := d.Name(); name != "." && (strings.HasPrefix(base, ".") || base == "node_modules" || base == "testdata") {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if strings.HasSuffix(name, ".go") {
+			names = append(names, filepath.ToSlash(name))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
 }
 
 func TestImportsFollowTheHouse(t *testing.T) {
@@ -204,5 +214,32 @@ func TestNoClockThatIsSetMeasuresTime(t *testing.T) {
 		if strings.Contains(string(text), ".UnixNano()") {
 			t.Errorf("%s measures with UnixNano: keep a time.Time", s.file)
 		}
+	}
+}
+
+// TestEveryLogOfATestIsSearchedForSecrets: a test gives the product a logger of observetest, at the level debug, or none.
+func TestEveryLogOfATestIsSearchedForSecrets(t *testing.T) {
+	searched := 0
+	for _, name := range goFiles(t) {
+		dir := path.Dir(name)
+		if !strings.HasSuffix(name, "_test.go") && !testHarness(dir) || strings.HasPrefix(dir, "tools/") || dir == "platform/observe/observetest" || dir == "." {
+			continue
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, line := range strings.Split(string(text), "\n") {
+			seen := strings.Contains(line, "observetest.Logger(")
+			if !seen && (strings.Contains(line, "slog.New(") || strings.Contains(line, "slog.DiscardHandler")) {
+				t.Errorf("%s:%d has a logger that nobody searches: take observetest.Logger", name, i+1)
+			}
+			if seen {
+				searched++
+			}
+		}
+	}
+	if searched < 20 {
+		t.Errorf("%d loggers of tests were found, expected those of all packages", searched)
 	}
 }

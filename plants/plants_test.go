@@ -185,6 +185,7 @@ var plants = []plant{
 	{"an operation is open that nobody has listed", "modules/auth/operations_preferences.go", "Method: http.MethodGet, Path: \"/user_preferences\", Permission: api.AnyUser", "Method: http.MethodGet, Path: \"/user_preferences\", Permission: api.Open", "cmd/opsdb:OpenOperations", false},
 	{"an answer repeats the credential in its path", "platform/api/operation.go", "problem.Mask(st.path)", "st.path", "cmd/opsdb:NoSecretIsSaid", false},
 	{"the process list shows a password", "platform/sandbox/postgres.go", "fmt.Sprintf(\"host=127.0.0.1 port=%d user=%s sslmode=disable\", s.Primary.Port, replicationRole)", "s.Primary.url(\"\", replicationRole, s.secrets.Replication, s.Primary.Port)", "cmd/opsdb:NoSecretIsSaid", false},
+	{"a token is logged", "modules/auth/authenticate.go", "\thash, _, err := ParseToken(bearer)\n", "\ta.logger.DebugContext(ctx, \"a credential\", \"bearer\", bearer)\n\thash, _, err := ParseToken(bearer)\n", "VerifiedTokenIsTrusted", false},
 	{"an answer repeats a credential in a list", "platform/problem/problem.go", "hidesSecret(encoded) || credentials.Match(encoded)", "hidesSecret(encoded)", "SecretsAreNotShown", false},
 	{"a transaction of others is shown", "modules/buffer/operations_transactions.go", "if !found || !known || principal.Actor() != t.Actor && !principal.Can(\"read:buffer\") {", "if !found || !known || false && principal.Actor() == t.Actor {", "OperationsAt", false},
 }

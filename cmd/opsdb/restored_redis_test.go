@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opsdb/opsdb/platform/observe/observetest"
 	"github.com/opsdb/opsdb/platform/sandbox"
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
 )
@@ -162,7 +162,7 @@ func newRestoring(t *testing.T, program string, standby bool) *restoring {
 	t.Helper()
 	d := &demo{
 		options: demoOptions{noNight: true, observatoryAPIs: 1, rtt: roundTrip(20 * time.Millisecond), standby: standby, program: program},
-		out:     t.Output(), log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+		out:     t.Output(), log: observetest.Logger(t),
 	}
 	t.Cleanup(func() {
 		if err := d.close(); err != nil {

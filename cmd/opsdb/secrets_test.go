@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,37 +18,8 @@ import (
 	"time"
 
 	"github.com/opsdb/opsdb/modules/auth/githubtest"
+	"github.com/opsdb/opsdb/platform/observe/observetest"
 )
-
-// What a secret looks like, wherever it comes from.
-var secretForms = map[string]*regexp.Regexp{
-	"an API token":           regexp.MustCompile(`ops_api_token_[0-9A-Za-z]{12,}`),
-	"an access token":        regexp.MustCompile(`eyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{8,}`),
-	"a cookie":               regexp.MustCompile(`opsdb_(login|refresh)_[a-z0-9]+=[^; "]{8,}`),
-	"a code in an address":   regexp.MustCompile(`[?&#](code|state|code_verifier|device_code)=[0-9A-Za-z_%-]{4,}`),
-	"a bearer text":          regexp.MustCompile(`(?i)bearer [0-9A-Za-z_.-]{20,}`),
-	"a token of GitHub":      regexp.MustCompile(`gh[opsu]_[0-9A-Za-z]{16,}`),
-	"a private key":          regexp.MustCompile(`PRIVATE KEY`),
-	"a password in a URL":    regexp.MustCompile(`[a-z]+://[^:/@ ]*:[^*xX/@ ][^/@ ]*@`),
-	"a password in SQL":      regexp.MustCompile(`(?i)password '(?:[^'*]|\\')+'`),
-	"a field named a secret": regexp.MustCompile(`"(?:password|secret|token|refresh_token|access_token|authorization)":"[^"*]{8,}"`),
-}
-
-// secretsIn names the secrets in a text, by form or literally.
-func secretsIn(text string, literal []string) []string {
-	var found []string
-	for name, form := range secretForms {
-		if at := form.FindStringIndex(text); at != nil {
-			found = append(found, fmt.Sprintf("%s: %.300q", name, text[max(0, at[0]-100):]))
-		}
-	}
-	for _, secret := range literal {
-		if before, _, there := strings.Cut(text, secret); there {
-			found = append(found, fmt.Sprintf("one of this run, after %q", before[max(0, len(before)-200):]))
-		}
-	}
-	return found
-}
 
 // refusals are the error answers that the tests' clients have got, by the address of the server.
 var refusals = &errorAnswers{by: map[string]*strings.Builder{}}
@@ -194,23 +164,15 @@ func (d *runningDemo) saysNoSecret() {
 	if err != nil || len(logs) < 5 {
 		d.t.Errorf("%d logs, %v", len(logs), err)
 	}
-	said := 0
-	for _, file := range logs {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			d.t.Error(err)
-			continue
-		}
-		said += len(text)
-		for _, found := range secretsIn(string(text), secrets) {
-			d.t.Errorf("%s has %s", filepath.Base(file), found)
-		}
+	found, said, err := observetest.SecretsInFiles(logs, secrets...)
+	if err != nil || said < 1000 {
+		d.t.Errorf("the servers have said %d bytes at the level debug, %v", said, err)
 	}
-	if said < 1000 {
-		d.t.Errorf("the servers have said %d bytes at the level debug", said)
+	for _, secret := range found {
+		d.t.Error(secret)
 	}
 	for _, site := range append([]string{ready.MainURL}, ready.ObservatoryURLs...) {
-		for _, found := range secretsIn(refusals.of(site), secrets) {
+		for _, found := range observetest.Secrets(refusals.of(site), secrets...) {
 			d.t.Errorf("an error answer of %s has %s", site, found)
 		}
 	}
@@ -220,7 +182,7 @@ func (d *runningDemo) saysNoSecret() {
 		d.t.Errorf("the process list was seen with %d command lines: %v", len(d.processes), d.processes)
 	}
 	for line := range d.processes {
-		for _, found := range secretsIn(line, secrets) {
+		for _, found := range observetest.Secrets(line, secrets...) {
 			d.t.Errorf("the process list shows %s", found)
 		}
 	}
@@ -257,7 +219,7 @@ func TestNoSecretIsSaid(t *testing.T) {
 		if err := session.get(t.Context(), "/api/tokens", &list); err != nil || len(list.Items) == 0 {
 			t.Errorf("%s: the list of tokens: %v", name, err)
 		}
-		if found := secretsIn(fmt.Sprint(list), []string{made.Token}); len(found) > 0 {
+		if found := observetest.Secrets(fmt.Sprint(list), made.Token); len(found) > 0 {
 			t.Errorf("%s: the list of tokens has %v", name, found)
 		}
 		if _, err := session.send(t.Context(), http.MethodDelete, fmt.Sprintf("/api/tokens/%d", made.ID), nil, nil); err != nil {
@@ -300,7 +262,7 @@ func TestNoExampleIsASecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if found := secretsIn(string(text), nil); len(found) > 0 {
+	if found := observetest.Secrets(string(text)); len(found) > 0 {
 		t.Errorf("the document has %v", found)
 	}
 	var document any
@@ -316,7 +278,7 @@ func TestNoExampleIsASecret(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if found := secretsIn(string(as), nil); len(found) > 0 {
+		if found := observetest.Secrets(string(as)); len(found) > 0 {
 			t.Errorf("an example of %s is %v", name, found)
 		}
 	}
@@ -390,24 +352,4 @@ func (d *runningDemo) deviceLogin(site, login string) (access, cookie string) {
 	_, refresh, _ := strings.Cut(cookie, "=")
 	d.secrets = append(d.secrets, granted.Token, refresh)
 	return granted.Token, cookie
-}
-
-// TestSecretsAreFound: what saysNoSecret looks for is found, and what may be said is not.
-func TestSecretsAreFound(t *testing.T) {
-	for _, text := range []string{
-		"token=ops_api_token_3vQB7B6MrGQZaxCuFg4oh", `{"authorization":"Bearer eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ2ZXJhIn0.x"}`,
-		"Cookie: __Secure-opsdb_refresh_cologne=AZ8fhj29fj2", "GET /github/callback?code=1234", "postgres://opsdb:hunter2@db:5432/opsdb",
-		"ALTER ROLE x PASSWORD 'hunter2'", "-----BEGIN PRIVATE KEY-----", "gho_16C7e42F292c6912E7710c838347Ae178B4a", `"token":"hunter2-hunter2"`, "literally",
-	} {
-		if len(secretsIn("2026-11-25 "+text+" and more", []string{"literally"})) == 0 {
-			t.Errorf("not found: %s", text)
-		}
-	}
-	for _, text := range []string{
-		"GET /github/callback 302", "postgres://opsdb@db:5432/opsdb", "postgres://opsdb:xxxxx@db/opsdb", `"token_id":17`, "redis://default:***@db:6379", "the API token is malformed",
-	} {
-		if found := secretsIn(text, []string{"literally"}); len(found) > 0 {
-			t.Errorf("found in %q: %v", text, found)
-		}
-	}
 }

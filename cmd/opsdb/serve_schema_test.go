@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/opsdb/opsdb/platform/config"
+	"github.com/opsdb/opsdb/platform/observe/observetest"
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
 )
 
@@ -39,7 +39,7 @@ func TestMainIsReadyOnlyOnASchemaItKnows(t *testing.T) {
 			ctx, stop := context.WithCancel(sandboxtest.Context(t))
 			defer stop()
 			ended, everReady := make(chan error, 1), false
-			go func() { ended <- serve(ctx, c, slog.New(slog.NewTextHandler(t.Output(), nil))) }()
+			go func() { ended <- serve(ctx, c, observetest.Logger(t)) }()
 			for over := false; !over; {
 				select {
 				case err = <-ended:

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/opsdb/opsdb/modules/auth"
 	"github.com/opsdb/opsdb/platform/api"
+	"github.com/opsdb/opsdb/platform/observe/observetest"
 	"github.com/opsdb/opsdb/platform/record/recordtest"
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
 )
@@ -215,7 +215,7 @@ func TestUsesAtASecondarySiteReachThePrimary(t *testing.T) {
 	forward := func(primary auth.UseSink) {
 		following, stop := context.WithCancel(ctx)
 		defer stop()
-		auth.ForwardUses(following, &ticks{KeptUses: s.store, stop: stop}, primary, time.Millisecond, slog.New(slog.DiscardHandler))
+		auth.ForwardUses(following, &ticks{KeptUses: s.store, stop: stop}, primary, time.Millisecond, observetest.Logger(t))
 	}
 	used := func() int64 {
 		t.Helper()
@@ -266,7 +266,7 @@ func TestUsesAreWrittenWhenTheServerEnds(t *testing.T) {
 	uses.Count(7, time.Now(), netip.Addr{})
 	ctx, cancel := context.WithCancel(sandboxtest.Context(t))
 	cancel()
-	uses.Run(ctx, sink, time.Hour, slog.New(slog.DiscardHandler))
+	uses.Run(ctx, sink, time.Hour, observetest.Logger(t))
 	if got := <-sink; len(got) != 1 || got[0].TokenID != 7 || got[0].Uses != 1 {
 		t.Errorf("written at the end: %+v", got)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/opsdb/opsdb/modules/auth"
 	"github.com/opsdb/opsdb/modules/buffer"
+	"github.com/opsdb/opsdb/platform/observe/observetest"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
 	"github.com/opsdb/opsdb/platform/txn"
@@ -31,7 +32,7 @@ func (s *served) drain(t testing.TB) {
 	}
 	m, err := buffer.New(buffer.Config{
 		Site: s.Site, Store: s.store, Reader: s.reader, Replica: s.db, PrimaryURL: s.ProcessorURL, Catalog: s.catalog, Problems: s.problems,
-		RetryAttempts: 1, RetryDelay: time.Hour, Logger: slog.New(slog.DiscardHandler),
+		RetryAttempts: 1, RetryDelay: time.Hour, Logger: observetest.Logger(t),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -326,7 +327,7 @@ func TestChainBeginsAnewWhenItsEndIsNotKnown(t *testing.T) {
 	blind := txn.NewBuffered(txn.BufferedConfig{
 		Store: s.store, Reader: pending.NewReader(unreadable(t), s.store, s.Site, pending.Limits{}), Catalog: s.catalog, Problems: s.problems, Site: s.Site, SiteID: s.SiteID,
 	})
-	log := auth.NewLog(auth.LogConfig{Writer: blind, Site: s.Site, Logger: slog.New(slog.DiscardHandler)})
+	log := auth.NewLog(auth.LogConfig{Writer: blind, Site: s.Site, Logger: observetest.Logger(t)})
 	log.Record(sandboxtest.Context(t), auth.Event{Action: "test.blind"})
 	log.Record(sandboxtest.Context(t), auth.Event{Action: "test.after"})
 	s.replicated(t)
@@ -343,7 +344,7 @@ func TestChainBeginsAnewWhenItsEndIsNotKnown(t *testing.T) {
 func TestEventThatCannotBeRecordedIsLogged(t *testing.T) {
 	t.Parallel()
 	var said bytes.Buffer
-	log := auth.NewLog(auth.LogConfig{Writer: refusing{}, Site: "x", Logger: slog.New(slog.NewJSONHandler(&said, nil))})
+	log := auth.NewLog(auth.LogConfig{Writer: refusing{}, Site: "x", Logger: slog.New(slog.NewMultiHandler(slog.NewJSONHandler(&said, nil), observetest.Logger(t).Handler()))})
 	log.Record(sandboxtest.Context(t), auth.Event{Action: "test.event", Detail: map[string]any{"n": 1}})
 	var line map[string]any
 	if err := json.Unmarshal(said.Bytes(), &line); err != nil || line["level"] != "ERROR" || line["action"] != "test.event" {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/opsdb/opsdb/modules/auth"
 	"github.com/opsdb/opsdb/platform/api"
+	"github.com/opsdb/opsdb/platform/observe/observetest"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/problem"
 	"github.com/opsdb/opsdb/platform/rdb"
@@ -484,7 +484,7 @@ func TestSlowReplicaIsWaitedForWhenNothingIsRemembered(t *testing.T) {
 	hold := make(chan struct{})
 	s.db.hold.Store(&hold)
 	time.AfterFunc(2*200*time.Millisecond, func() { close(hold) })
-	a := auth.NewAuthenticator(auth.AuthenticatorOptions{DB: s.db, Credentials: s.store, Now: s.clock.now, Logger: slog.New(slog.DiscardHandler)})
+	a := auth.NewAuthenticator(auth.AuthenticatorOptions{DB: s.db, Credentials: s.store, Now: s.clock.now, Logger: observetest.Logger(t)})
 	if _, err := a.Authenticate(ctx, text); err != nil {
 		t.Error(err)
 	}
@@ -496,7 +496,7 @@ func TestWithoutReplicaAndRedisNothingCanBeChecked(t *testing.T) {
 	s := newSite(t, pair, false)
 	s.user(t, "svc", "service")
 	text := s.token(t, auth.NewToken{Username: "svc", Name: "daq"})
-	a := auth.NewAuthenticator(auth.AuthenticatorOptions{DB: s.db, Credentials: deadRedis{}, Now: s.clock.now, Logger: slog.New(slog.DiscardHandler)})
+	a := auth.NewAuthenticator(auth.AuthenticatorOptions{DB: s.db, Credentials: deadRedis{}, Now: s.clock.now, Logger: observetest.Logger(t)})
 	ctx := sandboxtest.Context(t)
 	if _, err := a.Authenticate(ctx, text); err != nil {
 		t.Errorf("Redis away, replica there: %v", err)
@@ -566,7 +566,7 @@ func newSite(t testing.TB, pair *sandboxtest.Pair, secondary bool) *site {
 	if _, err := auth.InitSigningKey(s.keysDir, s.name(), s.clock.now()); err != nil {
 		t.Fatal(err)
 	}
-	s.keys = auth.NewKeyRing(auth.KeyRingOptions{Dir: s.keysDir, Site: s.name(), DB: s.db, Now: s.clock.now, Logger: slog.New(slog.DiscardHandler)})
+	s.keys = auth.NewKeyRing(auth.KeyRingOptions{Dir: s.keysDir, Site: s.name(), DB: s.db, Now: s.clock.now, Logger: observetest.Logger(t)})
 	s.access = auth.NewAccessTokens(s.name(), s.keys, s.clock.now)
 	s.sessions = auth.NewSessionTable(s.name(), s.main, s.clock.now)
 	if s.store != nil {
@@ -580,7 +580,7 @@ func newSite(t testing.TB, pair *sandboxtest.Pair, secondary bool) *site {
 func (s *site) another(t testing.TB) *auth.Authenticator {
 	t.Helper()
 	o := auth.AuthenticatorOptions{
-		DB: s.db, Uses: s.uses, AccessTokens: s.access, Sessions: s.sessions, Now: s.clock.now, Logger: slog.New(slog.DiscardHandler),
+		DB: s.db, Uses: s.uses, AccessTokens: s.access, Sessions: s.sessions, Now: s.clock.now, Logger: observetest.Logger(t),
 	}
 	if s.store != nil {
 		// The test machine may be too busy for the 200 ms of a real site; a hanging database still ends it.

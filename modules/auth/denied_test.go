@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/opsdb/opsdb/modules/auth"
+	"github.com/opsdb/opsdb/platform/observe/observetest"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/problem"
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
@@ -84,7 +84,7 @@ func TestNobodyIsLetInBeforeTheDenyListWasRead(t *testing.T) {
 	s.replay(t)
 	list := &listOnce{denied: map[string]string{"user:mallory": "x"}}
 	a := auth.NewAuthenticator(auth.AuthenticatorOptions{
-		DB: s.db, Credentials: s.store, Denied: list, LookupTimeout: 10 * time.Second, Now: s.clock.now, Logger: slog.New(slog.DiscardHandler),
+		DB: s.db, Credentials: s.store, Denied: list, LookupTimeout: 10 * time.Second, Now: s.clock.now, Logger: observetest.Logger(t),
 	})
 	for range 3 {
 		if _, err := a.Authenticate(ctx, mallory); !errors.Is(err, problem.CredentialsUnavailable) {

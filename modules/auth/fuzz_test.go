@@ -3,7 +3,6 @@ package auth
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -15,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/opsdb/opsdb/platform/api"
+	"github.com/opsdb/opsdb/platform/observe/observetest"
 	"github.com/opsdb/opsdb/platform/problem"
 )
 
@@ -41,7 +41,7 @@ func fuzzKeys(f *testing.F) *KeyRing {
 	if _, err := InitSigningKey(dir, "cologne", time.Now()); err != nil {
 		f.Fatal(err)
 	}
-	return NewKeyRing(KeyRingOptions{Dir: dir, Site: "cologne", DB: noDatabase{}, Logger: slog.New(slog.DiscardHandler)})
+	return NewKeyRing(KeyRingOptions{Dir: dir, Site: "cologne", DB: noDatabase{}, Logger: observetest.Logger(f)})
 }
 
 // FuzzAccessToken: no text but the one that was issued is an access token, however much it is like it.
@@ -120,10 +120,10 @@ func FuzzCallback(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	m := New(Config{Site: "cologne", Keys: keys, Logger: slog.New(slog.DiscardHandler), GitHub: NewGitHub(GitHubOptions{
-		BaseURL: "http://127.0.0.1:1", APIURL: "http://127.0.0.1:1", Patience: time.Second, Logger: slog.New(slog.DiscardHandler),
+	m := New(Config{Site: "cologne", Keys: keys, Logger: observetest.Logger(f), GitHub: NewGitHub(GitHubOptions{
+		BaseURL: "http://127.0.0.1:1", APIURL: "http://127.0.0.1:1", Patience: time.Second, Logger: observetest.Logger(f),
 	})})
-	router, err := api.New(api.Options{Site: "cologne", Logger: slog.New(slog.DiscardHandler)})
+	router, err := api.New(api.Options{Site: "cologne", Logger: observetest.Logger(f)})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -26,6 +25,7 @@ import (
 	"github.com/opsdb/opsdb/modules/auth/githubtest"
 	"github.com/opsdb/opsdb/platform/api"
 	"github.com/opsdb/opsdb/platform/lsn"
+	"github.com/opsdb/opsdb/platform/observe/observetest"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/pg"
 	"github.com/opsdb/opsdb/platform/problem"
@@ -63,7 +63,7 @@ func newLoginSite(t testing.TB, secondary bool) *loginSite {
 	t.Cleanup(standIn.Close)
 	s.standIn = standIn.URL
 
-	quiet := slog.New(slog.DiscardHandler)
+	logger := observetest.Logger(t)
 	catalog, err := txn.NewCatalog(append(auth.DirectSteps(), auth.Steps()...)...)
 	if err != nil {
 		t.Fatal(err)
@@ -86,19 +86,19 @@ func newLoginSite(t testing.TB, secondary bool) *loginSite {
 	}
 	primary := open(pg.OpenWriter, writerURL)
 	reader := pending.NewReader(open(pg.OpenReader, readerURL), s.store, s.name(), pending.Limits{Accept: 10 * time.Second, Check: 10 * time.Second})
-	config := txn.DirectConfig{Pool: primary, Reader: reader, Catalog: catalog, Problems: problems, Site: s.name(), SiteID: s.pair.MainSiteID, Logger: quiet}
+	config := txn.DirectConfig{Pool: primary, Reader: reader, Catalog: catalog, Problems: problems, Site: s.name(), SiteID: s.pair.MainSiteID, Logger: logger}
 	if secondary {
 		config.SiteID = s.pair.SiteID
 		config.Replayed = func(ctx context.Context, _ lsn.Position) error { return s.pair.Stack.WaitForReplay(ctx) }
 	} else {
 		reader.CheckOn(open(pg.OpenChecks, readerURL))
 	}
-	router, err := api.New(api.Options{Site: s.name(), Authenticator: s.auth, Problems: problems, Logger: quiet})
+	router, err := api.New(api.Options{Site: s.name(), Authenticator: s.auth, Problems: problems, Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
 	direct := cuttable{txn.NewDirect(config), &s.cut}
-	log := auth.LogConfig{Writer: direct, Joint: !secondary, Site: s.name(), Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))}
+	log := auth.LogConfig{Writer: direct, Joint: !secondary, Site: s.name(), Logger: observetest.Logger(t)}
 	if secondary {
 		log.Capacity, log.Writer = 100, txn.NewBuffered(txn.BufferedConfig{
 			Store: s.store, Reader: reader, Catalog: catalog, Problems: problems, Site: s.name(), SiteID: config.SiteID,
@@ -109,9 +109,9 @@ func newLoginSite(t testing.TB, secondary bool) *loginSite {
 		GitHub: auth.NewGitHub(auth.GitHubOptions{
 			ClientID: githubtest.ClientID, ClientSecret: githubtest.ClientSecret, Organisation: githubtest.Organisation,
 			TeamRoles: map[string]string{"observers": "observer", "instrument-builders": "service", "admins": "admin", "ghosts": "no-such-role"},
-			BaseURL:   s.standIn, APIURL: s.standIn + "/api", CallbackURL: callback, Patience: 3 * time.Second, Logger: quiet,
+			BaseURL:   s.standIn, APIURL: s.standIn + "/api", CallbackURL: callback, Patience: 3 * time.Second, Logger: logger,
 		}),
-		FrontendURL: frontend, BackendURL: s.url, Now: s.clock.now, Logger: quiet,
+		FrontendURL: frontend, BackendURL: s.url, Now: s.clock.now, Logger: logger,
 	}).Register(router)
 	handler = router.Handler()
 	return s

@@ -3,13 +3,13 @@ package auth_test
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/http"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/opsdb/opsdb/modules/auth"
+	"github.com/opsdb/opsdb/platform/observe/observetest"
 	"github.com/opsdb/opsdb/platform/problem"
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
 )
@@ -90,7 +90,7 @@ func TestWhoWasPutOutStaysOutWithoutTheReplica(t *testing.T) {
 	// Another process, and after it the replica is gone: it knows only what the site remembers.
 	blind := func() *auth.Authenticator {
 		return auth.NewAuthenticator(auth.AuthenticatorOptions{
-			DB: unreadable(t), Credentials: s.store, AccessTokens: s.access, Sessions: s.sessions, LookupTimeout: 10 * time.Second, Now: s.clock.now, Logger: slog.New(slog.DiscardHandler),
+			DB: unreadable(t), Credentials: s.store, AccessTokens: s.access, Sessions: s.sessions, LookupTimeout: 10 * time.Second, Now: s.clock.now, Logger: observetest.Logger(t),
 		})
 	}
 	refused := map[string]*problem.Kind{"deactivated": problem.CredentialsUnavailable, "revoked": problem.CredentialsUnavailable, "logged-out": problem.Unauthorized}

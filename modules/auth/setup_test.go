@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/opsdb/opsdb/modules/buffer"
 	"github.com/opsdb/opsdb/platform/api"
 	"github.com/opsdb/opsdb/platform/lsn"
+	"github.com/opsdb/opsdb/platform/observe/observetest"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/pg"
 	"github.com/opsdb/opsdb/platform/problem"
@@ -60,7 +60,7 @@ func serve(t testing.TB, secondary bool) *served {
 	t.Helper()
 	s := &served{Pair: sandboxtest.New(t), clock: &clock{at: time.Now()}}
 	s.admin = auth.NewAdmin(s.Primary(t))
-	quiet := slog.New(slog.DiscardHandler)
+	logger := observetest.Logger(t)
 	catalog, err := txn.NewCatalog(append(auth.DirectSteps(), auth.Steps()...)...)
 	if err != nil {
 		t.Fatal(err)
@@ -73,8 +73,8 @@ func serve(t testing.TB, secondary bool) *served {
 		t.Fatal(err)
 	}
 	s.problems = problems
-	config := txn.DirectConfig{Catalog: catalog, Problems: problems, Site: sandboxtest.MainSite, SiteID: s.MainSiteID, Logger: quiet}
-	credentials := auth.AuthenticatorOptions{Now: s.clock.now, Logger: quiet}
+	config := txn.DirectConfig{Catalog: catalog, Problems: problems, Site: sandboxtest.MainSite, SiteID: s.MainSiteID, Logger: logger}
+	credentials := auth.AuthenticatorOptions{Now: s.clock.now, Logger: logger}
 	limits := pending.Limits{Read: 30 * time.Second, Accept: 30 * time.Second, Check: 30 * time.Second}
 	if !secondary {
 		config.Pool, s.db = pool(t, pg.OpenWriter, s.MainRoleURL), pool(t, pg.OpenReader, s.MainRoleURL)
@@ -97,11 +97,11 @@ func serve(t testing.TB, secondary bool) *served {
 	s.checks = auth.NewAuthenticator(credentials)
 	s.direct = txn.NewDirect(config)
 	audit := s.log(t)
-	s.router, err = api.New(api.Options{Site: config.Site, Authenticator: logins{s.checks, s.Primary(t)}, Problems: problems, Logger: quiet, Refused: audit.Refused, Guessing: audit.Guessing})
+	s.router, err = api.New(api.Options{Site: config.Site, Authenticator: logins{s.checks, s.Primary(t)}, Problems: problems, Logger: logger, Refused: audit.Refused, Guessing: audit.Guessing})
 	if err != nil {
 		t.Fatal(err)
 	}
-	auth.New(auth.Config{Reader: config.Reader, Direct: s.direct, Credentials: s.checks, Audit: audit, Demo: true, Logger: quiet}).Register(s.router)
+	auth.New(auth.Config{Reader: config.Reader, Direct: s.direct, Credentials: s.checks, Audit: audit, Demo: true, Logger: logger}).Register(s.router)
 	return s
 }
 
@@ -130,13 +130,13 @@ func (s *served) process(t testing.TB) *pending.Store {
 // log is the audit log of another process of the site.
 func (s *served) log(t testing.TB) *auth.Log {
 	t.Helper()
-	quiet := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	logger := observetest.Logger(t)
 	if s.store == nil {
-		return auth.NewLog(auth.LogConfig{Writer: s.direct, Joint: true, Site: sandboxtest.MainSite, Logger: quiet})
+		return auth.NewLog(auth.LogConfig{Writer: s.direct, Joint: true, Site: sandboxtest.MainSite, Logger: logger})
 	}
 	store := s.process(t)
 	reader := pending.NewReader(s.db, store, s.Site, pending.Limits{Read: 30 * time.Second, Accept: 30 * time.Second, Check: 30 * time.Second})
-	return auth.NewLog(auth.LogConfig{Site: s.Site, Logger: quiet, Capacity: 100, Writer: txn.NewBuffered(txn.BufferedConfig{
+	return auth.NewLog(auth.LogConfig{Site: s.Site, Logger: logger, Capacity: 100, Writer: txn.NewBuffered(txn.BufferedConfig{
 		Store: store, Reader: reader, Catalog: s.catalog, Problems: s.problems, Site: s.Site, SiteID: s.SiteID,
 	})})
 }

@@ -2,10 +2,10 @@ package buffer
 
 import (
 	"context"
-	"log/slog"
 	"testing"
 	"time"
 
+	"github.com/opsdb/opsdb/platform/observe/observetest"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/sandbox"
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
@@ -20,7 +20,7 @@ func config(t testing.TB, s *txntest.Sites, store *pending.Store, reader *pendin
 	return Config{
 		Site: s.Site, Version: "test", Store: store, Writer: s.Buffered, Reader: reader, Replica: s.ReplicaPool, PrimaryURL: s.ProcessorURL,
 		Catalog: s.Catalog, Problems: s.Problems, RetryDelay: 100 * time.Millisecond, RetryAttempts: 1,
-		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Logger: observetest.Logger(t),
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/opsdb/opsdb/platform/observe/observetest"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/rdb"
 	"github.com/opsdb/opsdb/platform/sandbox"
@@ -97,7 +97,7 @@ func (c courier) try(file []byte, change ...func(*ImportConfig)) (Imported, erro
 	c.t.Helper()
 	config := ImportConfig{
 		PrimaryURL: c.s.MainRoleURL, Catalog: c.s.Catalog, Problems: c.s.Problems, Patience: 40 * time.Second,
-		Logger: slog.New(slog.NewTextHandler(c.t.Output(), nil)),
+		Logger: observetest.Logger(c.t),
 	}
 	for _, f := range change {
 		f(&config)

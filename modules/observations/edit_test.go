@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/http/httptest"
 	"testing"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/opsdb/opsdb/modules/buffer"
 	"github.com/opsdb/opsdb/modules/observations"
 	"github.com/opsdb/opsdb/platform/api"
+	"github.com/opsdb/opsdb/platform/observe/observetest"
 	"github.com/opsdb/opsdb/platform/sandbox"
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
 	"github.com/opsdb/opsdb/platform/txn/txntest"
@@ -34,7 +34,7 @@ func (s *sites) operatorThrough(t *testing.T, primaryURL string) (at *site, drai
 		m, err := buffer.New(buffer.Config{
 			Site: s.Site, Store: s.store, Writer: s.secondary.writer, Reader: s.secondary.reader, Replica: s.replica, PrimaryURL: primaryURL,
 			Editor:  observations.New(observations.Config{Writer: s.secondary.writer, Reader: s.secondary.reader, Site: s.Site, PackageMaxBytes: 100_000_000_000}).Editor(),
-			Catalog: s.catalog, Problems: s.problems, RetryAttempts: 1, RetryDelay: time.Hour, Logger: slog.New(slog.DiscardHandler),
+			Catalog: s.catalog, Problems: s.problems, RetryAttempts: 1, RetryDelay: time.Hour, Logger: observetest.Logger(t),
 		})
 		if err != nil {
 			t.Fatal(err)

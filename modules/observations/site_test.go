@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -21,6 +20,7 @@ import (
 	"github.com/opsdb/opsdb/modules/buffer"
 	"github.com/opsdb/opsdb/modules/observations"
 	"github.com/opsdb/opsdb/platform/api"
+	"github.com/opsdb/opsdb/platform/observe/observetest"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/pg"
 	"github.com/opsdb/opsdb/platform/problem"
@@ -154,7 +154,7 @@ func (s *sites) drain(t testing.TB) {
 	t.Helper()
 	m, err := buffer.New(buffer.Config{
 		Site: s.Site, Store: s.store, Reader: s.secondary.reader, Replica: s.replica, PrimaryURL: s.ProcessorURL,
-		Catalog: s.catalog, Problems: s.problems, RetryAttempts: 1, RetryDelay: time.Hour, Logger: slog.New(slog.DiscardHandler),
+		Catalog: s.catalog, Problems: s.problems, RetryAttempts: 1, RetryDelay: time.Hour, Logger: observetest.Logger(t),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/opsdb/opsdb/platform/api"
+	"github.com/opsdb/opsdb/platform/observe/observetest"
 	"github.com/opsdb/opsdb/platform/problem"
 )
 
@@ -406,7 +407,7 @@ func TestProblemBeforeThereIsARouter(t *testing.T) {
 func TestRealServerLimitsHeaders(t *testing.T) {
 	p := newProbe(t)
 	server := httptest.NewUnstartedServer(p.handler)
-	server.Config.MaxHeaderBytes = api.NewServer("", nil, testLogger()).MaxHeaderBytes
+	server.Config.MaxHeaderBytes = api.NewServer("", nil, observetest.Logger(t)).MaxHeaderBytes
 	server.Start()
 	defer server.Close()
 	r, err := http.NewRequestWithContext(t.Context(), "GET", server.URL+"/status", nil)

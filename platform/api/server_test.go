@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/opsdb/opsdb/platform/api"
+	"github.com/opsdb/opsdb/platform/observe/observetest"
 	"github.com/opsdb/opsdb/platform/problem"
 )
 
@@ -22,7 +23,7 @@ func listen(t *testing.T, h http.Handler) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := api.NewServer("", h, testLogger())
+	server := api.NewServer("", h, observetest.Logger(t))
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
 	t.Cleanup(func() {

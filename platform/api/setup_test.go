@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -18,8 +19,11 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/opsdb/opsdb/platform/api"
+	"github.com/opsdb/opsdb/platform/observe/observetest"
 	"github.com/opsdb/opsdb/platform/problem"
 )
+
+func TestMain(m *testing.M) { os.Exit(observetest.Run(m)) }
 
 // tokens is an Authenticator with one token for each kind of caller.
 type tokens struct{}
@@ -110,7 +114,7 @@ func newProbe(t *testing.T, change ...func(*api.Options)) *probe {
 	}
 	opts := api.Options{
 		Site: "observatory", Authenticator: tokens{}, Problems: problems,
-		Logger:  slog.New(slog.NewTextHandler(p.logs, nil)),
+		Logger:  slog.New(slog.NewMultiHandler(slog.NewTextHandler(p.logs, nil), observetest.Logger(t).Handler())),
 		Observe: func(a api.Answered) { p.seen = append(p.seen, a) },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "up 1\n") }), //nolint:errcheck // a recorder never fails
 	}
@@ -252,5 +256,3 @@ func (p *probe) send(r *http.Request) *httptest.ResponseRecorder {
 	p.handler.ServeHTTP(w, r)
 	return w
 }
-
-func testLogger() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -6,13 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/opsdb/opsdb/platform/observe/observetest"
 )
 
 func TestLinesCarryRequestAndSite(t *testing.T) {
@@ -71,7 +72,7 @@ func TestMetricsListener(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	addr, done := make(chan net.Addr, 1), make(chan error, 1)
 	go func() {
-		done <- m.Serve(ctx, "127.0.0.1:0", slog.New(slog.DiscardHandler), func(a net.Addr) { addr <- a })
+		done <- m.Serve(ctx, "127.0.0.1:0", observetest.Logger(t), func(a net.Addr) { addr <- a })
 	}()
 	response, err := http.Get("http://" + (<-addr).String() + "/metrics")
 	if err != nil {
@@ -109,7 +110,7 @@ func TestACollectorThatHangsHoldsNothingUp(t *testing.T) {
 	t.Cleanup(collector.Close)
 	t.Cleanup(func() { close(hang) })
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
-	tracing, err := StartTracing(t.Context(), "observatory", "v1", slog.New(slog.DiscardHandler))
+	tracing, err := StartTracing(t.Context(), "observatory", "v1", observetest.Logger(t))
 	if err != nil {
 		t.Fatal(err)
 	}

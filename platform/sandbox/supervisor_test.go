@@ -3,11 +3,12 @@ package sandbox
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/opsdb/opsdb/platform/observe/observetest"
 )
 
 // TestReadinessIsAskedAtItsPace: a question that is logged where it fails must
@@ -21,7 +22,7 @@ func TestReadinessIsAskedAtItsPace(t *testing.T) {
 		},
 		ready: func(context.Context) error { asked++; return errors.New("not yet") },
 		pause: 100 * time.Millisecond, stop: syscall.SIGTERM,
-	}, slog.New(slog.DiscardHandler), func() {})
+	}, observetest.Logger(t), func() {})
 	limited, cancel := context.WithTimeout(t.Context(), 450*time.Millisecond)
 	defer cancel()
 	if err := p.Start(limited); err == nil {

@@ -5,7 +5,6 @@ package recordtest
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/opsdb/opsdb/platform/api"
+	"github.com/opsdb/opsdb/platform/observe/observetest"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/pg"
 	"github.com/opsdb/opsdb/platform/problem"
@@ -87,7 +87,7 @@ func New(t testing.TB, secondary bool, register func(*api.Router, record.Reader)
 	}
 	t.Cleanup(pool.Close)
 	s.Reader = pending.NewReader(pool, s.Store, name, pending.Limits{Read: 30 * time.Second})
-	s.router, err = api.New(api.Options{Site: name, Authenticator: named{}, Logger: slog.New(slog.DiscardHandler)})
+	s.router, err = api.New(api.Options{Site: name, Authenticator: named{}, Logger: observetest.Logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -28,6 +30,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/goleak"
 
+	"github.com/opsdb/opsdb/platform/observe/observetest"
 	"github.com/opsdb/opsdb/platform/sandbox"
 )
 
@@ -73,15 +76,15 @@ type want struct {
 // Seeded fills the database with the demo data.
 func Seeded() Option { return func(w *want) { w.seeded = true } }
 
-// Main is the TestMain of a package: it runs the tests and ends the stack they
-// shared.
+// Main is the TestMain of a package: it runs the tests, ends the stack they
+// shared, and looks for secrets in all logs.
 func Main(m *testing.M) { os.Exit(run(m, false)) }
 
 // MainLeakless is Main, and fails when the tests leave goroutines behind.
 func MainLeakless(m *testing.M) { os.Exit(run(m, true)) }
 
 func run(m *testing.M, leakless bool) int {
-	code := m.Run()
+	code := observetest.Run(m)
 	if err := shared.close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)
@@ -275,11 +278,29 @@ func start(ctx context.Context, options sandbox.Options) (*stack, error) {
 	return s, nil
 }
 
-// Close ends the stack.
+// Close ends the stack. It fails when a server has logged a secret.
 func (s *stack) Close() error {
 	s.primary.Close()
 	s.replica.Close()
-	return s.Stack.Close()
+	said := s.saysNoSecret()
+	return errors.Join(said, s.Stack.Close())
+}
+
+func (s *stack) saysNoSecret() error {
+	logs, err := filepath.Glob(filepath.Join(s.Dir, "log", "*"))
+	if err != nil {
+		return err
+	}
+	found, said, err := observetest.SecretsInFiles(logs)
+	switch {
+	case err != nil:
+		return err
+	case said == 0:
+		return fmt.Errorf("the servers have said nothing in %d logs", len(logs))
+	case len(found) > 0:
+		return fmt.Errorf("a server has logged a secret: %s", strings.Join(found, "; "))
+	}
+	return nil
 }
 
 // waitForReplay is Stack.WaitForReplay over the open connections.
