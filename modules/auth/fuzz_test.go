@@ -112,7 +112,8 @@ func FuzzSecret(f *testing.F) {
 	})
 }
 
-// FuzzCallback: whatever comes back instead of a login's end is refused, before GitHub is asked.
+// FuzzCallback: whatever comes back instead of a login's end, in the address or in the cookies, is refused before GitHub is
+// asked.
 func FuzzCallback(f *testing.F) {
 	keys := fuzzKeys(f)
 	const state = "the-state-of-the-login"
@@ -129,24 +130,28 @@ func FuzzCallback(f *testing.F) {
 	}
 	m.Register(router)
 	handler := router.Handler()
-	f.Add("code=x&state="+state, sealed)
-	f.Add("code=x&state=other", sealed)
-	f.Add("error=access_denied&state="+state, sealed)
+	name := m.loginCookieName() + "="
+	f.Add("code=x&state="+state, name+sealed)
+	f.Add("code=x&state="+state, `a=b; `+name+`"`+sealed+`"`)
+	f.Add("code=x&state="+state, name+sealed+"; "+name+sealed)
+	f.Add("code=x&state=other", name+sealed)
+	f.Add("error=access_denied&state="+state, name+sealed)
 	f.Add("code=x&state=", "")
-	f.Add("state=%00&code=%ff", "cologne.AAAA")
-	f.Fuzz(func(t *testing.T, query, cookie string) {
+	f.Add("state=%00&code=%ff", name+"cologne.AAAA;;=\x00")
+	f.Fuzz(func(t *testing.T, query, cookies string) {
 		request := httptest.NewRequest(http.MethodGet, "/github/callback", nil)
 		request.URL.RawQuery = query
-		request.AddCookie(&http.Cookie{Name: m.loginCookieName(), Value: cookie})
+		request.Header.Set("Cookie", cookies)
 		answer := httptest.NewRecorder()
 		handler.ServeHTTP(answer, request)
 		values, err := url.ParseQuery(query)
-		began := err == nil && cookie == sealed && values.Get("state") == state
+		sent := request.CookiesNamed(m.loginCookieName())
+		began := err == nil && len(sent) == 1 && sent[0].Value == sealed && values.Get("state") == state
 		switch {
 		case answer.Code == http.StatusServiceUnavailable && began, answer.Code == http.StatusForbidden && began:
 		case answer.Code == http.StatusBadRequest, answer.Code == http.StatusUnprocessableEntity:
 		default:
-			t.Errorf("%q with %q: %d %s", query, cookie, answer.Code, answer.Body)
+			t.Errorf("%q with %q: %d %s", query, cookies, answer.Code, answer.Body)
 		}
 	})
 }
