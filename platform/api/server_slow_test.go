@@ -5,11 +5,12 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/opsdb/opsdb/platform/observe/observetest"
 )
 
 // TestClientThatDoesNotReadIsGivenUp asks for an answer that fits in no buffer of the
@@ -92,7 +93,7 @@ func serveWith(t *testing.T, patience time.Duration, h http.Handler) *net.TCPAdd
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := NewServer("", h, slog.New(slog.DiscardHandler))
+	server := NewServer("", h, observetest.Logger(t))
 	done := make(chan error, 1)
 	go func() { done <- server.serve(listener, patience) }()
 	t.Cleanup(func() {
