@@ -213,8 +213,10 @@ func metrics(ctx context.Context, url, token string, names ...string) (map[strin
 	return out, lines.Err()
 }
 
-// shows waits until a server's own view holds n pending transactions.
+// shows waits until a server's own view of a paused buffer holds n pending transactions, beside the audit log's event of
+// the pause.
 func (s *site) shows(ctx context.Context, url string, n int) error {
+	n++
 	limited, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	for {
