@@ -33,6 +33,9 @@ func startStandIn() (*standIn, error) {
 		{ID: 1001, Login: "vera", Name: "Vera Rubin", Teams: []string{"observers"}},
 		{ID: 1002, Login: "henrietta", Name: "Henrietta Leavitt", Teams: []string{"admins"}},
 		{ID: 1003, Login: "edwin", Name: "Edwin Hubble", Outsider: true},
+		// Of no team: what they may do is granted by hand.
+		{ID: 1004, Login: "cecilia", Name: "Cecilia Payne"},
+		{ID: 1005, Login: "jocelyn", Name: "Jocelyn Bell Burnell"},
 	})}
 	mux := http.NewServeMux()
 	mux.Handle("/", s.github)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/opsdb/opsdb/modules/auth"
 	"github.com/opsdb/opsdb/platform/api"
+	"github.com/opsdb/opsdb/platform/problem"
 )
 
 // rolesMay is the table of roles and permissions of the API page: the database is
@@ -81,7 +83,17 @@ type matrixCredential struct {
 	role    string
 	scopes  []string
 	session bool // it is an access token of a login, and no API token
+	leaves  bool // its user is deactivated before the link is cut
 }
+
+// leaving is the user who is deactivated before the link is cut.
+const leaving = "matrix-leaving"
+
+// inNoTeam are people of the stand-in for GitHub who have the role that was granted by hand, and no other.
+var inNoTeam = map[string]struct {
+	account int64
+	role    string
+}{"cecilia": {1004, "viewer"}, "jocelyn": {1005, "service"}}
 
 func (c matrixCredential) bearerAt(site string) string {
 	if c.at != nil {
@@ -152,6 +164,19 @@ func matrixCredentials(t *testing.T, ready readyFile) []matrixCredential {
 		bearer, _ := token(user, "matrix", time.Hour)
 		out = append(out, matrixCredential{name: "a token of role " + role, bearer: bearer, role: role})
 	}
+	if err := admin.CreateUser(ctx, leaving, "", false, "observer"); err != nil {
+		t.Fatal(err)
+	}
+	bearer, _ := token(leaving, "matrix", time.Hour)
+	out = append(out, matrixCredential{name: "a token of who will be deactivated", bearer: bearer, role: "observer", leaves: true})
+	for login, person := range inNoTeam {
+		if err := admin.CreateUser(ctx, login, "", false, person.role); err != nil {
+			t.Fatal(err)
+		}
+		if err := admin.LinkGitHub(ctx, login, &person.account); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, scopes := range [][]string{{"read:history"}, {"read:*"}, {"write:*"}, {"write:staging", "read:buffer"}} {
 		for _, role := range []string{"admin", "viewer"} {
 			name := fmt.Sprintf("a token of role %s with scopes %v", role, scopes)
@@ -172,8 +197,10 @@ func (d *runningDemo) matrixSessions(ready readyFile, sites map[string]string) [
 		}
 		return out
 	}
-	observers := at(func(_, site string) string { token, _ := d.deviceLogin(site, "vera"); return token })
-	admins := at(func(_, site string) string { token, _ := d.deviceLogin(site, "henrietta"); return token })
+	logins := func(login string) map[string]string {
+		return at(func(_, site string) string { token, _ := d.deviceLogin(site, login); return token })
+	}
+	admins := logins("henrietta")
 	ended := at(func(_, site string) string {
 		token, cookie := d.deviceLogin(site, "vera")
 		if _, err := (apiClient{base: site}).send(d.t.Context(), http.MethodPost, "/auth/logout", nil, nil, "Cookie", cookie); err != nil {
@@ -194,14 +221,18 @@ func (d *runningDemo) matrixSessions(ready readyFile, sites map[string]string) [
 		}
 		return text
 	})
-	return []matrixCredential{
-		{name: "a session of role observer", at: observers, role: "observer", session: true},
+	out := []matrixCredential{
+		{name: "a session of role observer", at: logins("vera"), role: "observer", session: true},
 		{name: "a session of role admin", at: admins, role: "admin", session: true},
 		{name: "an ended session", at: ended, refused: true},
 		{name: "an expired access token", at: expired, refused: true},
 		{name: "a session of the other site", at: elsewhere, refused: true},
 		{name: "an access token with one wrong character", at: wrong, refused: true},
 	}
+	for login, person := range inNoTeam {
+		out = append(out, matrixCredential{name: "a session of role " + person.role, at: logins(login), role: person.role, session: true})
+	}
+	return out
 }
 
 // issuedAgo returns the access token that a site would have issued some time ago for the session of another one.
@@ -239,9 +270,9 @@ func mistyped(token string) string {
 }
 
 // TestEveryOperationAnswersForItsPermission is the matrix of all operations of the
-// document and all kinds of credentials at both sites. An operation without a
-// permission, or one that the document does not have, does not exist: a new one is in
-// the matrix by itself.
+// document and all kinds of credentials at both sites, and once more at the secondary
+// site with its link cut. An operation without a permission, or one that the document
+// does not have, does not exist: a new one is in the matrix by itself.
 func TestEveryOperationAnswersForItsPermission(t *testing.T) {
 	d := startDemo(t, "--no-night")
 	ready := d.ready()
@@ -249,7 +280,6 @@ func TestEveryOperationAnswersForItsPermission(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	targets := operationsOf(r.OpenAPI())
 	credentials := matrixCredentials(t, ready)
 	sites := map[string]string{"main": ready.MainURL, "secondary": ready.ObservatoryURL}
 	credentials = append(d.matrixSessions(ready, sites), credentials...)
@@ -258,57 +288,157 @@ func TestEveryOperationAnswersForItsPermission(t *testing.T) {
 	d.wait(time.Minute, "the credentials at the secondary site", func() bool {
 		return d.knock(ready.ObservatoryURL, whoAmIOperation, last.bearer).status == http.StatusOK
 	})
-	asked, opened, closed, tries := 0, 0, 0, 300
+	m := &matrix{runningDemo: d, document: r.OpenAPI(), credentials: credentials, tries: 300}
 	for name, site := range sites {
-		for _, to := range targets {
-			permission, _ := to.op.Extensions["x-permission"].(string)
-			if permission == "" {
-				t.Errorf("%s %s has no permission", to.method, to.path)
-				continue
+		m.ask(name, site)
+	}
+	m.filled(len(sites))
+	d.deactivate(ready, m.credentials)
+	setLink(t, ready, map[string]any{"up": false})
+	d.wait(time.Minute, "the site to notice that main is away", func() bool { return d.secondary(ready).Status == "degraded" })
+	m.cut = true
+	m.ask("secondary", ready.ObservatoryURL)
+	m.filled(1)
+	if status := d.secondary(ready).Status; status != "degraded" {
+		t.Errorf("the site is %s: it has reached main meanwhile", status)
+	}
+	setLink(t, ready, map[string]any{"up": true})
+	d.wait(time.Minute, "main to be told of what was done meanwhile", func() bool {
+		site := d.secondary(ready)
+		return site.Status == "healthy" && site.Buffer.Size == 0
+	})
+}
+
+// deactivate puts out at main the users of the credentials that leave, and waits until the secondary site, which has let
+// them in, refuses them.
+func (d *runningDemo) deactivate(ready readyFile, credentials []matrixCredential) {
+	t := d.t
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), ready.MainDBURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context())) //nolint:errcheck // the test is over
+	if err := auth.NewAdmin(conn).SetActive(t.Context(), leaving, false); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range credentials {
+		if c.leaves {
+			d.wait(time.Minute, c.name+" to be refused", func() bool {
+				return d.knock(ready.ObservatoryURL, whoAmIOperation, c.bearer).status == http.StatusUnauthorized
+			})
+			credentials[i].refused = true
+		}
+	}
+}
+
+// siteHealth is what the tests read of a site's health: degraded is a secondary site without main.
+type siteHealth struct {
+	Status string
+	Buffer struct{ Size int } `json:"transaction_buffer"`
+}
+
+// secondary is the health of the secondary site.
+func (d *runningDemo) secondary(ready readyFile) siteHealth {
+	d.t.Helper()
+	var health siteHealth
+	if err := (apiClient{base: ready.ObservatoryURL, token: ready.Admin}).get(d.t.Context(), "/health", &health); err != nil {
+		d.t.Fatal(err)
+	}
+	return health
+}
+
+// matrix is a pass through all operations and credentials.
+type matrix struct {
+	*runningDemo
+	document    *huma.OpenAPI
+	credentials []matrixCredential
+	cut         bool // the link is: what needs main may be main-unreachable
+	tries       int  // how often a machine that is too busy may be asked again
+
+	asked, opened, closed, unreachable int
+}
+
+// ask calls every operation of a site with every credential.
+func (m *matrix) ask(name, site string) {
+	t := m.t
+	t.Helper()
+	for _, to := range operationsOf(m.document) {
+		permission, _ := to.op.Extensions["x-permission"].(string)
+		if permission == "" {
+			t.Errorf("%s %s has no permission", to.method, to.path)
+			continue
+		}
+		bare := m.knock(site, to, "")
+		for _, c := range m.credentials {
+			got := m.knock(site, to, c.bearerAt(name))
+			// A machine that is too busy to look something up says 503, which tells nothing: it is asked again.
+			for ; got.status == http.StatusServiceUnavailable && m.failed(to, got) && m.tries > 0; m.tries-- {
+				time.Sleep(100 * time.Millisecond)
+				got = m.knock(site, to, c.bearerAt(name))
 			}
-			bare := d.knock(site, to, "")
-			for _, c := range credentials {
-				got := d.knock(site, to, c.bearerAt(name))
-				// A machine that is too busy to look something up says 503, which tells nothing: it is asked again.
-				for ; got.status == http.StatusServiceUnavailable && !answersUnavailable(to) && tries > 0; tries-- {
-					time.Sleep(100 * time.Millisecond)
-					got = d.knock(site, to, c.bearerAt(name))
-				}
-				asked++
-				want := ""
-				failed := got.status >= 500 && !(got.status == http.StatusServiceUnavailable && answersUnavailable(to))
-				switch {
-				case permission == api.Open:
-					// Some of them ask for a cookie or a code and say so in the document; a bearer text changes nothing.
-					if failed || !to.declares(got.status) || got.status != bare.status && !answersUnavailable(to) {
-						want = "to be open"
-					}
-				case c.refused:
-					closed++
-					if got.status != http.StatusUnauthorized || got.challenge == "" {
-						want = "401 with a challenge"
-					}
-				case c.may(permission):
-					opened++
-					if failed || got.status == http.StatusUnauthorized || got.status == http.StatusForbidden {
-						want = "to be let in"
-					}
-				default:
-					closed++
-					if got.status != http.StatusForbidden {
-						want = "403"
-					}
-				}
-				if want != "" {
-					t.Errorf("%s: %s %s (%s) with %s: got %d %s, want %s", name, to.method, to.path, permission, c.name, got.status, got.body, want)
-				}
+			if want := m.wrong(to, permission, c, got, bare); want != "" {
+				t.Errorf("%s, link cut %t: %s %s (%s) with %s: got %d %s, want %s", name, m.cut, to.method, to.path, permission, c.name, got.status, got.body, want)
 			}
 		}
 	}
-	t.Logf("%d operations, %d credentials, 2 sites: %d requests, %d let in, %d refused", len(targets), len(credentials), asked, opened, closed)
-	if opened < asked/10 || closed < asked/10 {
-		t.Error("one side of the matrix is nearly empty: it shows nothing")
+}
+
+// wrong counts an answer, and says what it should have been; "" when it is right.
+func (m *matrix) wrong(to target, permission string, c matrixCredential, got, bare knocked) string {
+	m.asked++
+	if m.needsMain(to, got) {
+		m.unreachable++
 	}
+	switch {
+	case permission == api.Open:
+		// Some of them ask for a cookie or a code and say so in the document; a bearer text changes nothing.
+		if m.failed(to, got) || !to.declares(got.status) || got.status != bare.status && !answersUnavailable(to) {
+			return "to be open"
+		}
+	case c.refused:
+		m.closed++
+		if got.status != http.StatusUnauthorized || got.challenge == "" {
+			return "401 with a challenge"
+		}
+	case c.may(permission):
+		m.opened++
+		if m.failed(to, got) || got.status == http.StatusUnauthorized || got.status == http.StatusForbidden {
+			return "to be let in"
+		}
+	default:
+		m.closed++
+		if got.status != http.StatusForbidden {
+			return "403"
+		}
+	}
+	return ""
+}
+
+// failed tells whether an answer is a fault of the site.
+func (m *matrix) failed(to target, got knocked) bool {
+	return got.status >= http.StatusInternalServerError && !(got.status == http.StatusServiceUnavailable && answersUnavailable(to)) && !m.needsMain(to, got)
+}
+
+// needsMain tells whether the link is cut and the operation says that it needs main. Those that read and the critical
+// ones go on without.
+func (m *matrix) needsMain(to target, got knocked) bool {
+	may := m.cut && to.method != http.MethodGet && to.op.Extensions["x-critical"] != true && to.declares(got.status)
+	return may && got.status == problem.MainUnreachable.Status && strings.Contains(got.body, `"/problems/`+problem.MainUnreachable.Code+`"`)
+}
+
+// filled fails when a pass through some sites shows nothing, and begins to count anew.
+func (m *matrix) filled(sites int) {
+	m.t.Helper()
+	m.t.Logf("link cut %t: %d operations, %d credentials, %d sites: %d requests, %d let in, %d refused, %d needed main",
+		m.cut, len(operationsOf(m.document)), len(m.credentials), sites, m.asked, m.opened, m.closed, m.unreachable)
+	if m.opened < m.asked/10 || m.closed < m.asked/10 {
+		m.t.Error("one side of the matrix is nearly empty: it shows nothing")
+	}
+	if m.cut && m.unreachable == 0 {
+		m.t.Error("nobody has needed main: nothing shows that it is away")
+	}
+	m.asked, m.opened, m.closed, m.unreachable = 0, 0, 0, 0
 }
 
 // declares tells whether the document has a status among the answers of the operation.
@@ -330,6 +460,10 @@ type knocked struct {
 	body      string
 }
 
+// inFull are bodies of operations that are asked for in full: one that anybody may do and that needs main, so that some
+// answers with the link cut are those of a site without main.
+var inFull = map[string]string{"PUT /user_preferences": `{"preferences": {}}`}
+
 var whoAmIOperation = target{method: http.MethodGet, path: "/auth/me"}
 
 // knock calls an operation with a credential and as little else as possible: whether
@@ -345,9 +479,13 @@ func (d *runningDemo) knock(site string, to target, bearer string) knocked {
 			parts[i] = url.PathEscape(uuid.NewString())
 		}
 	}
-	request, err := http.NewRequestWithContext(ctx, to.method, site+strings.Join(parts, "/"), http.NoBody)
+	body := inFull[to.method+" "+to.path]
+	request, err := http.NewRequestWithContext(ctx, to.method, site+strings.Join(parts, "/"), strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if body != "" {
+		request.Header.Set("Content-Type", "application/json")
 	}
 	if bearer != "" {
 		request.Header.Set("Authorization", "Bearer "+bearer)
