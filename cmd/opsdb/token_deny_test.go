@@ -1,14 +1,24 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/opsdb/opsdb/modules/auth"
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/problem"
+	"github.com/opsdb/opsdb/platform/sandbox"
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
 )
 
@@ -85,4 +95,166 @@ func TestDeniedAtACutOffSite(t *testing.T) {
 	if state(); active || valid {
 		t.Errorf("after draining: user active %t, token valid %t", active, valid)
 	}
+}
+
+// TestDeniedStayOutWhateverIsRestarted: whom a site denies it never lets in while its API, its Redis or both are killed and
+// begin again, with the link cut and after main was told, though main has let the user in again; until the refusal is lifted.
+func TestDeniedStayOutWhateverIsRestarted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the whole product")
+	}
+	s := &denying{restoring: newRestoring(t, buildProgram(t), false), denied: map[string]bool{}, refused: map[string]bool{}}
+	conn, err := pgx.Connect(s.ctx, s.stack.Primary.URL(demoDatabase))
+	s.must(err)
+	defer conn.Close(context.WithoutCancel(s.ctx)) //nolint:errcheck // the test is over
+	admin := auth.NewAdmin(conn)
+	token := func(name string) (string, string) {
+		text, id, err := admin.CreateToken(s.ctx, auth.NewToken{Username: "scientist1", Name: name})
+		s.must(err)
+		return text, strconv.FormatInt(id, 10)
+	}
+	mallory, other := s.tokens.Observer, s.tokens.Viewer
+	leaked, leakedID := token("leaked")
+	var further [][2]string
+	for i := range 5 {
+		text, id := token(fmt.Sprintf("leaked too %d", i))
+		further = append(further, [2]string{text, id})
+	}
+	s.must(s.stack.WaitForReplay(s.ctx))
+	s.must(s.stack.Link.Apply(sandbox.Change{Up: &no}))
+	defer s.knock()()
+	s.in(1, mallory)
+	s.in(1, leaked)
+	s.deny(mallory, "--user", "observer1")
+	s.deny(leaked, "--token", leakedID)
+	// A further one that is refused shows that the list was read again since.
+	stayOut := func() {
+		t.Helper()
+		next := further[0]
+		further = further[1:]
+		s.in(1, next[0])
+		s.deny(next[0], "--token", next[1])
+		s.out()
+		s.in(1, other)
+	}
+
+	api, redis := s.apis[1], s.stack.Redis
+	s.must(api.Crash(s.ctx))
+	stayOut()
+	failures := s.unread()
+	s.must(redis.Kill())
+	s.eventually("the site to notice that the list cannot be read", func() bool { return s.unread() > failures })
+	s.out()
+	s.must(redis.Start(s.ctx))
+	stayOut()
+	both := func() {
+		s.must(errors.Join(api.Kill(), redis.Kill()))
+		s.must(redis.Start(s.ctx))
+		s.must(api.Start(s.ctx))
+	}
+	both()
+	stayOut()
+	s.lift(leaked, "--token", leakedID)
+	s.out()
+
+	s.must(s.stack.Link.Apply(sandbox.Change{Up: &yes}))
+	s.eventually("main to put the user out", func() bool {
+		user, err := admin.User(s.ctx, "observer1")
+		s.must(err)
+		return !user.IsActive
+	})
+	s.must(admin.SetActive(s.ctx, "observer1", true))
+	s.in(0, mallory)
+	s.must(s.stack.WaitForReplay(s.ctx))
+	stayOut()
+	both()
+	stayOut()
+	s.lift(mallory, "--user", "observer1")
+	// Of what was lifted main had been told.
+	s.eventually("the token to be revoked", func() bool {
+		status, answer := whoAmI(t, s.url(1), leaked)
+		return status == http.StatusUnauthorized && strings.Contains(answer, "has been revoked")
+	})
+}
+
+// denying is a demo whose secondary site denies some credentials.
+type denying struct {
+	*restoring
+	mu      sync.Mutex
+	denied  map[string]bool // by bearer text
+	refused map[string]bool // those of them that were since out began
+}
+
+// knock asks the site with all that it denies, over and over until stop: none may be let in, not even once. Meanwhile it may
+// be away, or not know.
+func (s *denying) knock() (stop func()) {
+	ctx, cancel := context.WithCancel(s.ctx)
+	var done sync.WaitGroup
+	done.Go(func() {
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			s.mu.Lock()
+			for bearer := range s.denied {
+				err := apiClient{base: s.url(1), token: bearer}.get(ctx, "/auth/me", nil)
+				var answer *refusal
+				switch {
+				case err == nil:
+					s.t.Error("a denied credential was let in")
+				case errors.As(err, &answer) && answer.status == http.StatusUnauthorized:
+					s.refused[bearer] = true
+				case errors.As(err, &answer) && answer.status != http.StatusServiceUnavailable:
+					s.t.Errorf("a denied credential: %v", err)
+				}
+			}
+			s.mu.Unlock()
+			<-tick.C
+		}
+	})
+	return func() { cancel(); done.Wait() }
+}
+
+// out waits until the site has refused all that it denies once more.
+func (s *denying) out() {
+	s.t.Helper()
+	s.mu.Lock()
+	clear(s.refused)
+	s.mu.Unlock()
+	s.eventually("the denied credentials to be refused", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.refused) == len(s.denied)
+	})
+}
+
+// in waits until a server lets a credential in.
+func (s *denying) in(server int, bearer string) {
+	s.t.Helper()
+	s.eventually("a credential to be let in", func() bool { status, _ := whoAmI(s.t, s.url(server), bearer); return status == http.StatusOK })
+}
+
+func (s *denying) deny(bearer string, args ...string) {
+	s.t.Helper()
+	s.must(s.opsdb(s.ctx, 1, append([]string{"token", "deny", "--reason", "a test"}, args...)...))
+	s.eventually("a credential to be denied", func() bool { status, _ := whoAmI(s.t, s.url(1), bearer); return status == http.StatusUnauthorized })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.denied[bearer] = true
+}
+
+func (s *denying) lift(bearer string, args ...string) {
+	s.t.Helper()
+	s.mu.Lock()
+	delete(s.denied, bearer)
+	s.mu.Unlock()
+	s.must(s.opsdb(s.ctx, 1, append([]string{"token", "deny", "--lift"}, args...)...))
+	s.in(1, bearer)
+}
+
+// unread counts how often the site has said that it cannot read whom it denies.
+func (s *denying) unread() int {
+	s.t.Helper()
+	log, err := os.ReadFile(filepath.Join(s.stack.Dir, "log", "api_observatory_1.log"))
+	s.must(err)
+	return strings.Count(string(log), "who is denied at this site cannot be read")
 }
