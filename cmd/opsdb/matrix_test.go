@@ -392,7 +392,11 @@ func (m *matrix) wrong(to target, permission string, c matrixCredential, got, ba
 	}
 	switch {
 	case permission == api.Open:
-		// Some of them ask for a cookie or a code and say so in the document; a bearer text changes nothing.
+		// Some of them ask for a cookie or a code and say so in the document; a bearer text changes nothing. What has a rate of
+		// its own for an address is open, too, when that is spent.
+		if got.status == http.StatusTooManyRequests {
+			return ""
+		}
 		if m.failed(to, got) || !to.declares(got.status) || got.status != bare.status && !answersUnavailable(to) {
 			return "to be open"
 		}

@@ -247,7 +247,7 @@ func (s *denying) lift(bearer string, args ...string) {
 	s.mu.Lock()
 	delete(s.denied, bearer)
 	s.mu.Unlock()
-	s.must(s.opsdb(s.ctx, 1, append([]string{"token", "deny", "--lift"}, args...)...))
+	s.must(s.opsdb(s.ctx, 1, append([]string{"token", "deny", "--lift", "--reason", "a test"}, args...)...))
 	s.in(1, bearer)
 }
 
