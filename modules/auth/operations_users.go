@@ -51,7 +51,7 @@ type UserPatch struct {
 	Email    api.Optional[string]   `json:"email,omitzero" maxLength:"500" doc:"Where the user can be reached; null clears it."`
 	Roles    api.Optional[[]string] `json:"roles,omitzero" nullable:"false" maxItems:"100" doc:"Takes the place of the user's roles. Nobody gives a role that permits what they may not do themselves."`
 
-	RevokeTokens bool `json:"revoke_tokens,omitempty" doc:"true revokes all API tokens of the user, for good: for somebody who has left, or whose secrets are lost."`
+	RevokeTokens api.Optional[bool] `json:"revoke_tokens,omitzero" nullable:"false" doc:"true revokes all API tokens of the user, for good: for somebody who has left, or whose secrets are lost."`
 }
 
 var userFilters = api.NewFilters(
@@ -255,7 +255,7 @@ func (m *Module) updateUser(ctx context.Context, in *updateUserInput) (*userOutp
 			user.Roles = distinct(body.Roles.Value)
 			tx.Add(setUserRoles{UserID: in.ID, Roles: user.Roles, GrantedBy: tx.UserID(), GrantedAt: tx.Now()})
 		}
-		if body.RevokeTokens {
+		if body.RevokeTokens.Value {
 			end := revokeTokens{UserID: in.ID, RevokedAt: tx.Now()}
 			for _, token := range tokens {
 				end.IDs = append(end.IDs, token.ID)
@@ -276,7 +276,7 @@ func (m *Module) updateUser(ctx context.Context, in *updateUserInput) (*userOutp
 			return nil, err
 		}
 	}
-	if !receipt.ValidateOnly && (body.IsActive.Set || body.Roles.Set || body.RevokeTokens) {
+	if !receipt.ValidateOnly && (body.IsActive.Set || body.Roles.Set || body.RevokeTokens.Value) {
 		hashes := make([]string, 0, len(tokens))
 		for _, token := range tokens {
 			hashes = append(hashes, token.TokenHash)
@@ -329,7 +329,7 @@ func userChange(username string, body UserPatch) map[string]any {
 	if body.Roles.Set {
 		detail["roles"] = distinct(body.Roles.Value)
 	}
-	if body.RevokeTokens {
+	if body.RevokeTokens.Value {
 		detail["revoke_tokens"] = true
 	}
 	if body.FullName.Set {

@@ -169,6 +169,9 @@ func TestTokensOfAUserAreRevokedTogether(t *testing.T) {
 			s.do(t, text, "GET", "/auth/me", nil).want(http.StatusOK)
 		}
 		path := fmt.Sprintf("/users/%v", s.id(t, "ada"))
+		s.do(t, boss, "PATCH", path, map[string]any{"revoke_tokens": nil}).refused(problem.Invalid)
+		s.do(t, boss, "PATCH", path, map[string]any{"revoke_tokens": false}).want(http.StatusOK)
+		s.do(t, texts[0], "GET", "/auth/me", nil).want(http.StatusOK)
 		changed := s.do(t, boss, "PATCH", path, map[string]any{"is_active": false, "revoke_tokens": true})
 		changed.want(http.StatusOK)
 		s.do(t, boss, "PATCH", path, map[string]any{"is_active": true}).want(http.StatusOK)

@@ -165,7 +165,7 @@ func TestASlowCheckTurnsNobodyAway(t *testing.T) {
 	pool := sandboxtest.New(t).Primary(t)
 	sleeps := func(ctx context.Context, s *Snapshot) error {
 		var n int
-		return s.DB.QueryRow(ctx, "SELECT 1 FROM pg_sleep(1)").Scan(&n)
+		return s.DB.QueryRow(ctx, "SELECT 1 FROM pg_sleep(2)").Scan(&n)
 	}
 	large := func(rows int) func(ctx context.Context, s *Snapshot) error {
 		return func(ctx context.Context, s *Snapshot) error {
@@ -182,7 +182,7 @@ func TestASlowCheckTurnsNobodyAway(t *testing.T) {
 	must(t, r.Check(t.Context(), View{}, nil, nothing))
 	must(t, r.Check(t.Context(), View{}, nil, large(60_000)))
 
-	r = NewReader(pool, nil, "observatory", Limits{Accept: 300 * time.Millisecond, Check: time.Minute, Remember: time.Hour})
+	r = NewReader(pool, nil, "observatory", Limits{Accept: time.Second, Check: time.Minute, Remember: time.Hour})
 	asked := make(chan struct{})
 	var other sync.WaitGroup
 	other.Go(func() {
@@ -212,7 +212,7 @@ func TestASlowCheckTurnsNobodyAway(t *testing.T) {
 // that cannot be read.
 func TestALargeAnswerIsWaitedForOnceItHasBegun(t *testing.T) {
 	t.Parallel()
-	r := NewReader(sandboxtest.New(t).Primary(t), nil, "observatory", Limits{Accept: 300 * time.Millisecond, Check: time.Minute})
+	r := NewReader(sandboxtest.New(t).Primary(t), nil, "observatory", Limits{Accept: time.Second, Check: time.Minute})
 	question := func(sql string) *Question {
 		return &Question{SQL: sql, Values: [][]byte{[]byte("x")}, Answer: func(row pgx.Row) error {
 			var text string
@@ -220,7 +220,7 @@ func TestALargeAnswerIsWaitedForOnceItHasBegun(t *testing.T) {
 		}}
 	}
 	// The first row is more than the server keeps to itself until it has the second.
-	must(t, r.Check(t.Context(), View{}, question("SELECT repeat($1::text, 100000) || CASE WHEN n = 2 THEN pg_sleep(1)::text ELSE '' END FROM generate_series(1, 2) AS n"), nothing))
+	must(t, r.Check(t.Context(), View{}, question("SELECT repeat($1::text, 100000) || CASE WHEN n = 2 THEN pg_sleep(2)::text ELSE '' END FROM generate_series(1, 2) AS n"), nothing))
 	// A check of many rows need not wait for that.
-	must(t, r.Check(t.Context(), View{}, question("SELECT $1::text || pg_sleep(1)::text"), func(ctx context.Context, s *Snapshot) error { return s.Open(ctx, 1000) }))
+	must(t, r.Check(t.Context(), View{}, question("SELECT $1::text || pg_sleep(2)::text"), func(ctx context.Context, s *Snapshot) error { return s.Open(ctx, 1000) }))
 }
