@@ -178,6 +178,9 @@ type loginClient struct {
 	cookie string // name=value
 }
 
+// loginHTTP follows no redirect: it would carry a device's code or a cookie to wherever that leads.
+var loginHTTP = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+
 func (c *loginClient) post(ctx context.Context, path string, in, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -198,7 +201,7 @@ func (c *loginClient) post(ctx context.Context, path string, in, out any) error 
 	if c.cookie != "" {
 		request.Header.Set("Cookie", c.cookie)
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := loginHTTP.Do(request)
 	if err != nil {
 		return err
 	}

@@ -85,6 +85,13 @@ func deny(ctx context.Context, s *site, subject auth.Subject, actor, reason stri
 	}
 	s.audited(ctx, "credential.deny", subject, actor, reason)
 	if subject.SessionID != "" {
+		session, err := s.store.Session(ctx, subject.SessionID)
+		if err != nil {
+			return err
+		}
+		if session == nil {
+			return fmt.Errorf("%s is denied here; but this site has no such session: is the id right?", subject)
+		}
 		return s.store.EndSession(ctx, subject.SessionID)
 	}
 	revoke := auth.Revoke{TokenID: subject.TokenID}
@@ -106,6 +113,12 @@ func deny(ctx context.Context, s *site, subject auth.Subject, actor, reason stri
 	})
 	if err != nil {
 		return fmt.Errorf("%s is denied here; the revocation at main is not buffered: %w", subject, err)
+	}
+	if subject.TokenID != 0 {
+		// A token that was made just before the cut is not in the replica; nor is one whose id was mistyped.
+		if _, _, err := auth.TokenOf(ctx, s.local, subject.TokenID); errors.Is(err, auth.ErrTokenGone) {
+			return fmt.Errorf("%s is denied here, and main will revoke it; but the replica shows no such token: is the id right?", subject)
+		}
 	}
 	return nil
 }

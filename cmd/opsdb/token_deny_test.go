@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/opsdb/opsdb/modules/auth"
@@ -51,7 +52,25 @@ func TestDeniedAtACutOffSite(t *testing.T) {
 		if !in(mallory) || !in(leaked) || !in(other) {
 			t.Fatal("a credential is refused before it is denied")
 		}
+		login := func(username string) string {
+			userID, err := auth.UserID(ctx, s.local, username)
+			if err != nil {
+				t.Fatal(err)
+			}
+			session := auth.Session{ID: uuid.NewString(), UserID: userID, Username: username, Created: time.Now(), Expires: time.Now().Add(time.Hour)}
+			if err := s.store.BeginSession(ctx, session, "hash of "+session.ID); err != nil {
+				t.Fatal(err)
+			}
+			return session.ID
+		}
+		theirs, one, another := login("observer1"), login("scientist1"), login("scientist1")
+		o.says("", "token", "deny", "--session", one, "--reason", "a library's computer")
 		o.says("", "token", "deny", "--user", "observer1", "--reason", "laptop stolen")
+		for id, want := range map[string]bool{theirs: false, one: false, another: true} {
+			if session, err := s.store.Session(ctx, id); err != nil || (session != nil) != want {
+				t.Errorf("session %s goes on: %t, %v; want %t", id, session != nil, err, want)
+			}
+		}
 		o.says("", "token", "deny", "--token", strconv.FormatInt(id, 10), "--reason", "in a public repository")
 		sandboxtest.Eventually(t, 30*time.Second, "both to be refused", func() bool { return !in(mallory) && !in(leaked) })
 		if !in(other) {
@@ -64,6 +83,8 @@ func TestDeniedAtACutOffSite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	o.refuses("is the id right?", "token", "deny", "--token", "99999", "--reason", "mistyped")
+	o.refuses("is the id right?", "token", "deny", "--session", "01890000-0000-4000-8000-000000000001", "--reason", "mistyped")
 	o.refuses("is not denied here", "token", "deny", "--session", "x", "--reason", "y", "--lift")
 	o.refuses("say why", "token", "deny", "--session", "x", "--lift")
 	o.refuses("name one of", "token", "deny", "--reason", "x")

@@ -154,14 +154,14 @@ are accepted again when the user is activated; with --revoke-tokens they are not
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withAdmin(cmd, *url, func(ctx context.Context, admin *auth.Admin) error {
-				if err := admin.SetActive(ctx, args[0], false); err != nil {
-					return err
-				}
 				if !revoke {
+					if err := admin.SetActive(ctx, args[0], false); err != nil {
+						return err
+					}
 					_, err := fmt.Fprintf(cmd.ErrOrStderr(), "user %s: active false\n", args[0])
 					return err
 				}
-				ended, err := admin.RevokeTokens(ctx, args[0])
+				ended, err := admin.PutOut(ctx, args[0])
 				if err != nil {
 					return err
 				}

@@ -160,18 +160,22 @@ func (a *Admin) User(ctx context.Context, username string) (User, error) {
 	return User(row), nil
 }
 
-// RevokeTokens ends all API tokens of a user for good, and returns how many there were.
-func (a *Admin) RevokeTokens(ctx context.Context, username string) (int64, error) {
-	user, err := a.User(ctx, username)
-	if err != nil {
-		return 0, err
+// PutOut makes a user inactive and ends all API tokens of theirs for good, in one transaction; it returns how many there
+// were. The last one who may manage users stays (ErrLastAdministrator).
+func (a *Admin) PutOut(ctx context.Context, username string) (ended int64, err error) {
+	inactive, id := false, ""
+	err = a.change(ctx, username, func(q *db.Queries, user User, now time.Time) (err error) {
+		id = strconv.FormatInt(user.ID, 10)
+		if err := q.UpdateUser(ctx, db.UpdateUserParams{ID: user.ID, IsActive: &inactive, UpdatedAt: now}); err != nil {
+			return err
+		}
+		ended, err = q.EndTokens(ctx, db.EndTokensParams{UserID: user.ID, RevokedAt: now})
+		return err
+	})
+	if err == nil {
+		a.record(ctx, "token.revoke", tableUser, id, map[string]any{"username": username, "tokens": ended})
 	}
-	ended, err := db.New(a.conn).EndTokens(ctx, db.EndTokensParams{UserID: user.ID, RevokedAt: a.now().UTC()})
-	if err != nil {
-		return 0, fmt.Errorf("revoking the tokens of %s: %w", username, err)
-	}
-	a.record(ctx, "user.update", tableUser, strconv.FormatInt(user.ID, 10), map[string]any{"username": username, "revoke_tokens": true, "tokens": ended})
-	return ended, nil
+	return ended, err
 }
 
 // SetActive makes a user active or not. The last one who may manage users stays

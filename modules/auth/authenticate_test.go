@@ -584,7 +584,7 @@ func (s *site) another(t testing.TB) *auth.Authenticator {
 	}
 	if s.store != nil {
 		// The test machine may be too busy for the 200 ms of a real site; a hanging database still ends it.
-		o.Credentials, o.LookupTimeout = s.store, 2*time.Second
+		o.Credentials, o.Denied, o.LookupTimeout = s.store, s.store, 2*time.Second
 	}
 	return auth.NewAuthenticator(o)
 }

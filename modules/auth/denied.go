@@ -126,6 +126,20 @@ func UserID(ctx context.Context, site DBTX, username string) (int64, error) {
 	return user.ID, nil
 }
 
+// TokenOf says whose API token an id is, and what it is for, as a site's database has it.
+func TokenOf(ctx context.Context, site DBTX, id int64) (username, name string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeoutMain)
+	defer cancel()
+	token, err := db.New(site).GetToken(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", "", fmt.Errorf("token %d: %w", id, ErrTokenGone)
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("reading token %d: %w", id, err)
+	}
+	return token.Username, token.Name, nil
+}
+
 // Steps returns one value of each step of this module that a secondary site buffers, for the catalog.
 func Steps() []txn.Step { return []txn.Step{Revoke{}, EndSessions{}, RecordEvent{}} }
 

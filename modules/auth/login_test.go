@@ -401,6 +401,56 @@ func TestCodeOfARenewedSessionEndsItWhenUsedAgain(t *testing.T) {
 	})
 }
 
+// TestEndingALoginHasARate: each try asks GitHub, whoever has begun it.
+func TestEndingALoginHasARate(t *testing.T) {
+	bothLoginSites(t, func(t *testing.T, s *loginSite) {
+		b := s.browser(t)
+		limited := 0
+		for range 65 {
+			if end := b.get(t, s.url+"/github/callback?code=x&state=y"); end.status == http.StatusTooManyRequests {
+				limited++
+			}
+		}
+		if limited < 3 || limited > 5 {
+			t.Errorf("%d of 65 are limited", limited)
+		}
+	})
+}
+
+// TestDeniedSessionIsOut: of a user or by itself, it gives no access and is not renewed, until it is let in again.
+func TestDeniedSessionIsOut(t *testing.T) {
+	t.Parallel()
+	s := newLoginSite(t, true)
+	ctx := sandboxtest.Context(t)
+	b := s.browser(t)
+	access := b.login(t, "vera")
+	var id string
+	for _, item := range b.call(t, http.MethodGet, "/auth/sessions", access).body["sessions"].([]any) {
+		id = item.(map[string]any)["id"].(string)
+	}
+	for _, subject := range []auth.Subject{{Username: "vera"}, {SessionID: id}} {
+		if err := s.store.Deny(ctx, subject.String(), "a test"); err != nil {
+			t.Fatal(err)
+		}
+		s.clock.advance(2 * time.Second)
+		if me := b.as(t, access); me.status != http.StatusUnauthorized {
+			t.Errorf("%s is denied: %d %s", subject, me.status, me.text)
+		}
+		kept := b.cookie(t)
+		if refreshed := b.post(t, "/auth/refresh", nil); !is(refreshed, http.StatusUnauthorized, "unauthenticated") {
+			t.Errorf("%s is denied, and renewed: %d %s", subject, refreshed.status, refreshed.text)
+		}
+		if _, err := s.store.Admit(ctx, subject.String()); err != nil {
+			t.Fatal(err)
+		}
+		s.clock.advance(2 * time.Second)
+		b.keep(t, kept)
+		if refreshed := b.post(t, "/auth/refresh", nil); refreshed.status != http.StatusOK {
+			t.Errorf("%s is let in again: %d %s", subject, refreshed.status, refreshed.text)
+		}
+	}
+}
+
 // TestOwnSessionsAreListedAndEnded: one's own at this site, and nobody else's, by who has logged in.
 func TestOwnSessionsAreListedAndEnded(t *testing.T) {
 	bothLoginSites(t, func(t *testing.T, s *loginSite) {
@@ -761,8 +811,11 @@ func TestRefreshRotatesAndNoticesReuse(t *testing.T) {
 		}
 		for _, from := range []string{"https://evil.example", "null"} {
 			b.keep(t, second)
-			for _, path := range []string{"/auth/refresh", "/auth/logout"} {
-				if forged := b.post(t, path, nil, "Origin", from, "Sec-Fetch-Site", "cross-site"); !is(forged, http.StatusForbidden, "forbidden") {
+			for path, body := range map[string]any{
+				"/auth/refresh": nil, "/auth/logout": nil,
+				"/auth/exchange": map[string]any{"code": "x", "code_verifier": s.verifier}, "/github/device/token": map[string]any{"device_code": "x"},
+			} {
+				if forged := b.post(t, path, body, "Origin", from, "Sec-Fetch-Site", "cross-site"); !is(forged, http.StatusForbidden, "forbidden") {
 					t.Errorf("%s from %s: %d %s", path, from, forged.status, forged.text)
 				}
 			}

@@ -66,7 +66,7 @@ func registerGitHub(r *api.Router, m *Module) {
 		Problems: []*problem.Kind{loginNotConfigured},
 	}, m.beginLogin)
 	api.Register(r, api.Op{
-		ID: "end-login", Method: http.MethodGet, Path: "/github/callback", Permission: api.Open, Tags: tags, Status: http.StatusFound,
+		ID: "end-login", Method: http.MethodGet, Path: "/github/callback", Permission: api.Open, Tags: tags, Status: http.StatusFound, PerMinute: 60,
 		Summary: "Where GitHub sends the browser back to",
 		Description: "Checks that this browser began the login, asks GitHub who it is and whether that is a member of the organisation, writes the user at main with the roles that the teams give, " +
 			"and goes on to FRONTEND_URL. With main out of reach, a secondary site lets in whom it knows already, with the roles that it knows.",

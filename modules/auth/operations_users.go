@@ -303,7 +303,8 @@ func mayChange(ctx context.Context, q *db.Queries, user User, body UserPatch) er
 	}
 	manages := false
 	for _, role := range roles {
-		if !slices.Contains(user.Roles, role) {
+		// Who is let in again has all of it anew.
+		if !slices.Contains(user.Roles, role) || active && !user.IsActive {
 			if err := mayGive(ctx, permissions[role]); err != nil {
 				return err
 			}

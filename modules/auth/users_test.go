@@ -134,6 +134,13 @@ func TestNobodyGivesWhatTheyMayNotDo(t *testing.T) {
 		s.do(t, kay, "PUT", "/roles/clerk", map[string]any{"description": "", "permissions": []string{"manage:users", "read:files", "write:files"}}).refused(problem.Forbidden)
 		s.do(t, kay, "POST", "/api/tokens", map[string]any{"name": "daq", "user_id": account["id"]}).refused(problem.Forbidden)
 
+		s.user(t, "gone", "admin")
+		gone := fmt.Sprintf("/users/%v", s.id(t, "gone"))
+		s.do(t, kay, "PATCH", gone, map[string]any{"is_active": false}).want(http.StatusOK)
+		s.do(t, kay, "PATCH", gone, map[string]any{"is_active": true}).refused(problem.Forbidden)
+		s.do(t, kay, "PATCH", gone, map[string]any{"full_name": "Gone"}).want(http.StatusOK)
+		s.do(t, boss, "PATCH", gone, map[string]any{"is_active": true}).want(http.StatusOK)
+
 		// What they have they give, and what somebody has already they leave.
 		token := s.do(t, kay, "POST", "/api/tokens", map[string]any{"name": "daq", "user_id": account["id"], "scopes": []string{"read:files"}}).want(http.StatusCreated)
 		if me := s.do(t, token["token"].(string), "GET", "/auth/me", nil).want(http.StatusOK); fmt.Sprint(me["permissions"]) != "[read:files]" {
@@ -184,7 +191,12 @@ func TestTokensOfAUserAreRevokedTogether(t *testing.T) {
 			WHERE id = $1 AND c ->> 'table' = 'api_token'`, changed.header.Get("X-Transaction-Id")).Scan(&revoked); err != nil || revoked != 2 {
 			t.Errorf("the ledger has %d revoked tokens, %v", revoked, err)
 		}
-		if ended, err := s.admin.RevokeTokens(sandboxtest.Context(t), "boss"); err != nil || ended != 1 {
+		if ended, err := s.admin.PutOut(sandboxtest.Context(t), "boss"); !errors.Is(err, auth.ErrLastAdministrator) || ended != 1 {
+			t.Errorf("the command line puts the last administrator out: %d tokens, %v", ended, err)
+		}
+		s.do(t, other, "GET", "/auth/me", nil).want(http.StatusOK)
+		s.token(t, auth.NewToken{Username: "ada", Name: "laptop"})
+		if ended, err := s.admin.PutOut(sandboxtest.Context(t), "ada"); err != nil || ended != 1 {
 			t.Errorf("the command line revokes %d tokens, %v", ended, err)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -390,8 +391,15 @@ func TestBrowsersOfOtherOrigins(t *testing.T) {
 	if preflight.Code != 204 || !strings.Contains(preflight.Header().Get("Access-Control-Allow-Headers"), "Idempotency-Key") {
 		t.Errorf("%d %v", preflight.Code, preflight.Header())
 	}
-	if w := p.do("GET", "/lamps", "", "Origin", "https://console.example.org"); w.Header().Get("Access-Control-Allow-Origin") != "https://console.example.org" {
+	w := p.do("GET", "/lamps", "", "Origin", "https://console.example.org")
+	if w.Header().Get("Access-Control-Allow-Origin") != "https://console.example.org" {
 		t.Error("a known origin is not let in")
+	}
+	exposed := strings.Split(w.Header().Get("Access-Control-Expose-Headers"), ", ")
+	for _, name := range []string{"ETag", "Location", "Retry-After", "X-Request-Id", "X-Transaction-Id", "X-Commit-LSN", "RateLimit", "Idempotency-Replayed"} {
+		if !slices.Contains(exposed, name) {
+			t.Errorf("a page cannot read %s: %q", name, exposed)
+		}
 	}
 	if w := p.do("GET", "/lamps", "", "Origin", "https://evil.example.org"); w.Header().Get("Access-Control-Allow-Origin") != "" {
 		t.Error("an unknown origin is let in")
@@ -402,6 +410,16 @@ func TestProblemBeforeThereIsARouter(t *testing.T) {
 	w := httptest.NewRecorder()
 	api.WriteProblem(w, httptest.NewRequest("GET", "/x", nil), problem.ShuttingDown.New("soon"))
 	(&probe{t: t}).problem(w, 503, "shutting-down")
+}
+
+// TestHeadersAreCountedByLines: one name a thousand times is a thousand headers.
+func TestHeadersAreCountedByLines(t *testing.T) {
+	p := newProbe(t)
+	r := httptest.NewRequest(http.MethodGet, "/status", http.NoBody)
+	for range 101 {
+		r.Header.Add("X-Again", "x")
+	}
+	p.problem(p.send(r), 431, "header-too-large")
 }
 
 func TestRealServerLimitsHeaders(t *testing.T) {

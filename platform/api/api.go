@@ -91,8 +91,10 @@ type Router struct {
 	guesses   *limiter // of wrong secrets, by address
 	proxies   proxies
 	openPaths map[string]bool // "GET /health"
-	finish    sync.Once
-	document  documents
+	// bodyTimeout is how long a request's body may take to arrive.
+	bodyTimeout time.Duration
+	finish      sync.Once
+	document    documents
 }
 
 // New returns a router with the operations of the document itself: /openapi.*,
@@ -130,7 +132,7 @@ func New(opts Options) (*Router, error) {
 		limiter:   newLimiter(opts.RateLimit, max(1, int(math.Ceil(opts.RateLimit)))),
 		guesses:   newLimiter(guessesPerSecond, guessesAtOnce),
 		proxies:   trusted,
-		openPaths: map[string]bool{},
+		openPaths: map[string]bool{}, bodyTimeout: bodyTimeout,
 	}
 	r.huma = humago.New(r.mux, huma.Config{
 		OpenAPI: &huma.OpenAPI{

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -150,10 +149,6 @@ func (rt *route) readBody(w http.ResponseWriter, req *http.Request, st *state) *
 	if req.ContentLength > limit {
 		w.Header().Set("Connection", "close") // do not wait for what nobody reads
 		return problem.TooLarge.New("the body has %d bytes, the limit is %d", req.ContentLength, limit)
-	}
-	control := http.NewResponseController(w)
-	if err := control.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return problem.Malformed.New("the body cannot be read")
 	}
 	var buf bytes.Buffer
 	if req.ContentLength > 0 {

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"path"
@@ -64,10 +65,15 @@ func (r *Router) serve(w http.ResponseWriter, req *http.Request) {
 		}
 	}()
 
+	// Also of a request that is refused before its body is read: net/http reads on until the answer is out.
+	if err := bodyWithin(w, req, r.bodyTimeout); err != nil {
+		r.writeProblem(rec, req, problem.Malformed.New("the body cannot be read"))
+		return
+	}
 	if r.cors(rec, req) {
 		return
 	}
-	if len(req.Header) > maxHeaders {
+	if headers(req) > maxHeaders {
 		r.writeProblem(rec, req, problem.HeaderTooLarge.New("more than %d headers", maxHeaders))
 		return
 	}
@@ -228,6 +234,26 @@ func shownPath(p string) string {
 		return strings.ToValidUTF8(p[:500], "") + "…"
 	}
 	return p
+}
+
+// bodyWithin lets a request's body take no longer than a time to arrive.
+func bodyWithin(w http.ResponseWriter, req *http.Request, limit time.Duration) error {
+	if req.ContentLength == 0 {
+		return nil
+	}
+	err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(limit))
+	if errors.Is(err, http.ErrNotSupported) {
+		return nil
+	}
+	return err
+}
+
+// headers counts the lines of a request's header.
+func headers(req *http.Request) (n int) {
+	for _, values := range req.Header {
+		n += len(values)
+	}
+	return n
 }
 
 // recorder remembers the status of an answer. Unwrap keeps deadlines and flushing

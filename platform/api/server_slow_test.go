@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -83,6 +84,49 @@ func TestClientThatReadsSlowlyIsServed(t *testing.T) {
 	}
 	if took := time.Since(began); read < size || took < 2*patience {
 		t.Errorf("%d bytes in %s", read, took)
+	}
+}
+
+// SlowBody is a body.
+type SlowBody struct {
+	Name string `json:"name"`
+}
+
+type slowInput struct{ Body SlowBody }
+
+// TestBodyThatDoesNotComeIsNotWaitedFor: whatever becomes of the request, also when nobody reads its body.
+func TestBodyThatDoesNotComeIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	r, err := New(Options{Logger: observetest.Logger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.bodyTimeout = 300 * time.Millisecond
+	nothing := func(context.Context, *slowInput) (*struct{}, error) { return nil, nil }
+	Register(r, Op{ID: "write-open", Method: http.MethodPost, Path: "/open", Summary: "x", Permission: Open, NoIdempotency: true}, nothing)
+	Register(r, Op{ID: "write-closed", Method: http.MethodPost, Path: "/closed", Summary: "x", Permission: AnyUser, NoIdempotency: true}, nothing)
+	Register(r, Op{ID: "read-open", Method: http.MethodGet, Path: "/open", Summary: "x", Permission: Open},
+		func(context.Context, *struct{}) (*struct{}, error) { return nil, nil })
+	addr := serveWith(t, time.Minute, r.Handler())
+	for request, want := range map[string]int{"POST /open": 400, "POST /closed": 401, "GET /open": 204, "POST /nowhere": 401, "PUT /open": 405} {
+		for _, length := range []string{"Content-Length: 10", "Transfer-Encoding: chunked"} {
+			client := dial(t, addr)
+			if _, err := io.WriteString(client, request+" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+length+"\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			if err := client.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			answer, err := http.ReadResponse(bufio.NewReader(client), nil)
+			if err != nil {
+				t.Errorf("%s with %s: %v", request, length, err)
+				continue
+			}
+			answer.Body.Close() //nolint:errcheck // not looked at
+			if answer.StatusCode != want {
+				t.Errorf("%s with %s: %d, want %d", request, length, answer.StatusCode, want)
+			}
+		}
 	}
 }
 

@@ -62,8 +62,14 @@ func (s *Store) BeginSession(ctx context.Context, login Login, hash string) erro
 	p.PExpire(ctx, s.loginKey(login.ID), lasts)
 	p.SAdd(ctx, s.loginsKey(login.UserID), login.ID)
 	p.PExpire(ctx, s.loginsKey(login.UserID), lasts) // each login is as long as the others, so the newest ends last
+	known := p.SCard(ctx, s.loginsKey(login.UserID))
 	if _, err := p.Exec(ctx); err != nil {
 		return s.unavailable("keeping a login", err)
+	}
+	if known.Val() > MaxLogins { // of somebody who logs in week after week, most have ended
+		if _, err := s.SessionsOf(ctx, login.UserID); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -90,7 +96,8 @@ func (s *Store) Session(ctx context.Context, id string) (*Login, error) {
 // MaxLogins is how many logins of a user are shown.
 const MaxLogins = 100
 
-// SessionsOf returns the logins of a user that have neither been ended nor expired, the newest first, MaxLogins at most.
+// SessionsOf returns the logins of a user that have neither been ended nor expired, the newest first, MaxLogins at most, and
+// forgets the ids of the others.
 func (s *Store) SessionsOf(ctx context.Context, userID int64) ([]Login, error) {
 	ids, err := s.client.SMembers(ctx, s.loginsKey(userID)).Result()
 	if err != nil {
@@ -105,10 +112,12 @@ func (s *Store) SessionsOf(ctx context.Context, userID int64) ([]Login, error) {
 		return nil, s.unavailable("reading the logins of a user", err)
 	}
 	var logins []Login
-	for _, document := range documents {
+	var ended []any
+	for i, document := range documents {
 		text, err := document.Result()
 		if errors.Is(err, redis.Nil) {
-			continue // it has ended
+			ended = append(ended, ids[i])
+			continue
 		}
 		if err != nil {
 			return nil, s.unavailable("reading the logins of a user", err)
@@ -119,6 +128,11 @@ func (s *Store) SessionsOf(ctx context.Context, userID int64) ([]Login, error) {
 		}
 		if s.now().Before(login.Expires) {
 			logins = append(logins, login)
+		}
+	}
+	if len(ended) > 0 {
+		if err := s.client.SRem(ctx, s.loginsKey(userID), ended...).Err(); err != nil {
+			return nil, s.unavailable("forgetting the logins of a user that have ended", err)
 		}
 	}
 	slices.SortFunc(logins, func(a, b Login) int { return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.ID, b.ID)) })
@@ -137,28 +151,29 @@ func (s *Store) RenewSession(ctx context.Context, id, presented, next string, gr
 
 // EndSession ends a login for good.
 func (s *Store) EndSession(ctx context.Context, id string) error {
-	return s.dropLogins(ctx, "ending a login", s.loginKey(id))
+	p := s.client.TxPipeline()
+	p.Del(ctx, s.loginKey(id))
+	p.Incr(ctx, s.prefix+"logins_ended")
+	if _, err := p.Exec(ctx); err != nil {
+		return s.unavailable("ending a login", err)
+	}
+	return nil
 }
 
-// EndSessions ends all logins of a user at the site.
+// EndSessions ends all logins of a user at the site. One that begins meanwhile may go on, and the next call ends it.
 func (s *Store) EndSessions(ctx context.Context, userID int64) error {
 	ids, err := s.client.SMembers(ctx, s.loginsKey(userID)).Result()
 	if err != nil {
 		return s.unavailable("reading the logins of a user", err)
 	}
-	keys := make([]string, 0, len(ids)+1)
-	for _, id := range ids {
-		keys = append(keys, s.loginKey(id))
-	}
-	return s.dropLogins(ctx, "ending the logins of a user", append(keys, s.loginsKey(userID))...)
-}
-
-func (s *Store) dropLogins(ctx context.Context, doing string, keys ...string) error {
 	p := s.client.TxPipeline()
-	p.Del(ctx, keys...)
+	for _, id := range ids {
+		p.Del(ctx, s.loginKey(id))
+		p.SRem(ctx, s.loginsKey(userID), id)
+	}
 	p.Incr(ctx, s.prefix+"logins_ended")
 	if _, err := p.Exec(ctx); err != nil {
-		return s.unavailable(doing, err)
+		return s.unavailable("ending the logins of a user", err)
 	}
 	return nil
 }
