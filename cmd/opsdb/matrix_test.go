@@ -288,6 +288,12 @@ func TestEveryOperationAnswersForItsPermission(t *testing.T) {
 	d.wait(time.Minute, "the credentials at the secondary site", func() bool {
 		return d.knock(ready.ObservatoryURL, whoAmIOperation, last.bearer).status == http.StatusOK
 	})
+	for name, site := range sites {
+		headers, err := (apiClient{base: site, token: ready.Admin}).send(t.Context(), http.MethodGet, "/auth/me", nil, nil)
+		if policy := headers.Get("RateLimit-Policy"); err != nil || policy != `"credential";q=2000;w=1` {
+			t.Errorf("%s counts requests by %q, %v", name, policy, err)
+		}
+	}
 	m := &matrix{runningDemo: d, document: r.OpenAPI(), credentials: credentials, tries: 300}
 	for name, site := range sites {
 		m.ask(name, site)

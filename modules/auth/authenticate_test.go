@@ -78,15 +78,16 @@ func TestWhatIsNoValidCredentialIsRefused(t *testing.T) {
 
 func TestMalformedTokenCostsNoLookUp(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, sandboxtest.New(t), false)
-	for _, text := range []string{"ops_api_token_", "ops_api_token_" + strings.Repeat("0", 49), "x"} {
-		if _, err := s.auth.Authenticate(sandboxtest.Context(t), text); !errors.Is(err, problem.Unauthorized) {
-			t.Errorf("%q: %v", text, err)
+	bothSites(t, func(t *testing.T, s *site) {
+		for _, text := range []string{"ops_api_token_", "ops_api_token_" + strings.Repeat("0", 49), "x"} {
+			if _, err := s.auth.Authenticate(sandboxtest.Context(t), text); !errors.Is(err, problem.Unauthorized) {
+				t.Errorf("%q: %v", text, err)
+			}
 		}
-	}
-	if n := s.db.queries.Load(); n != 0 {
-		t.Errorf("%d queries for malformed tokens", n)
-	}
+		if n := s.db.queries.Load(); n != 0 {
+			t.Errorf("%d queries for malformed tokens", n)
+		}
+	})
 }
 
 func TestPrincipalHasTheRightsOfItsUserNarrowedByScopes(t *testing.T) {
@@ -130,27 +131,30 @@ func TestPrincipalHasTheRightsOfItsUserNarrowedByScopes(t *testing.T) {
 
 func TestVerifiedTokenIsTrustedForThirtySeconds(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, sandboxtest.New(t), false)
-	s.user(t, "ada", "observer")
-	text := s.token(t, auth.NewToken{Username: "ada", Name: "laptop"})
-	ctx := sandboxtest.Context(t)
-	for range 10 {
-		if _, err := s.auth.Authenticate(ctx, text); err != nil {
-			t.Fatal(err)
+	bothSites(t, func(t *testing.T, s *site) {
+		s.user(t, "ada", "observer")
+		text := s.token(t, auth.NewToken{Username: "ada", Name: "laptop"})
+		s.replay(t)
+		ctx := sandboxtest.Context(t)
+		for range 10 {
+			if _, err := s.auth.Authenticate(ctx, text); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	if n := s.db.queries.Load(); n != 1 {
-		t.Errorf("%d queries for ten requests, want 1", n)
-	}
-	s.exec(t, "UPDATE api_token SET is_active = false")
-	s.clock.advance(29 * time.Second)
-	if _, err := s.auth.Authenticate(ctx, text); err != nil {
-		t.Errorf("29 s after the look-up: %v", err)
-	}
-	s.clock.advance(2 * time.Second)
-	if _, err := s.auth.Authenticate(ctx, text); !errors.Is(err, problem.Unauthorized) {
-		t.Errorf("31 s after the look-up a revoked token gives %v", err)
-	}
+		if n := s.db.queries.Load(); n != 1 {
+			t.Errorf("%d queries for ten requests, want 1", n)
+		}
+		s.exec(t, "UPDATE api_token SET is_active = false")
+		s.replay(t)
+		s.clock.advance(29 * time.Second)
+		if _, err := s.auth.Authenticate(ctx, text); err != nil {
+			t.Errorf("29 s after the look-up: %v", err)
+		}
+		s.clock.advance(2 * time.Second)
+		if _, err := s.auth.Authenticate(ctx, text); !errors.Is(err, problem.Unauthorized) {
+			t.Errorf("31 s after the look-up a revoked token gives %v", err)
+		}
+	})
 }
 
 func TestForgottenTokenIsCheckedAtOnce(t *testing.T) {
@@ -177,47 +181,51 @@ func TestForgottenTokenIsCheckedAtOnce(t *testing.T) {
 
 func TestTokenExpiresWhileItIsCached(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, sandboxtest.New(t), false)
-	s.user(t, "ada", "observer")
-	text := s.token(t, auth.NewToken{Username: "ada", Name: "short", Lifetime: 10 * time.Second})
-	ctx := sandboxtest.Context(t)
-	principal, err := s.auth.Authenticate(ctx, text)
-	if err != nil || principal.Expires.IsZero() {
-		t.Fatalf("before its end: %+v, %v", principal, err)
-	}
-	s.clock.advance(11 * time.Second)
-	if _, err := s.auth.Authenticate(ctx, text); !errors.Is(err, problem.Unauthorized) {
-		t.Errorf("after its end: %v", err)
-	}
+	bothSites(t, func(t *testing.T, s *site) {
+		s.user(t, "ada", "observer")
+		text := s.token(t, auth.NewToken{Username: "ada", Name: "short", Lifetime: 10 * time.Second})
+		s.replay(t)
+		ctx := sandboxtest.Context(t)
+		principal, err := s.auth.Authenticate(ctx, text)
+		if err != nil || principal.Expires.IsZero() {
+			t.Fatalf("before its end: %+v, %v", principal, err)
+		}
+		s.clock.advance(11 * time.Second)
+		if _, err := s.auth.Authenticate(ctx, text); !errors.Is(err, problem.Unauthorized) {
+			t.Errorf("after its end: %v", err)
+		}
+	})
 }
 
 func TestManyRequestsShareOneLookUp(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, sandboxtest.New(t), false)
-	s.user(t, "ada", "observer")
-	text := s.token(t, auth.NewToken{Username: "ada", Name: "laptop"})
-	release := make(chan struct{})
-	s.db.hold.Store(&release)
-	first, cancel := context.WithCancel(sandboxtest.Context(t))
-	var done sync.WaitGroup
-	ask := func(ctx context.Context) {
-		done.Go(func() {
-			if _, err := s.auth.Authenticate(ctx, text); err != nil {
-				t.Errorf("one of many requests: %v", err)
-			}
-		})
-	}
-	ask(first)
-	sandboxtest.Eventually(t, 5*time.Second, "the look-up", func() bool { return s.db.queries.Load() == 1 })
-	for range 49 {
-		ask(sandboxtest.Context(t))
-	}
-	cancel() // the client that began the look-up goes away: the others must not fail with it
-	close(release)
-	done.Wait()
-	if n := s.db.queries.Load(); n > 3 {
-		t.Errorf("%d look-ups for 50 requests at once", n)
-	}
+	bothSites(t, func(t *testing.T, s *site) {
+		s.user(t, "ada", "observer")
+		text := s.token(t, auth.NewToken{Username: "ada", Name: "laptop"})
+		s.replay(t)
+		release := make(chan struct{})
+		s.db.hold.Store(&release)
+		first, cancel := context.WithCancel(sandboxtest.Context(t))
+		var done sync.WaitGroup
+		ask := func(ctx context.Context) {
+			done.Go(func() {
+				if _, err := s.auth.Authenticate(ctx, text); err != nil {
+					t.Errorf("one of many requests: %v", err)
+				}
+			})
+		}
+		ask(first)
+		sandboxtest.Eventually(t, 5*time.Second, "the look-up", func() bool { return s.db.queries.Load() == 1 })
+		for range 49 {
+			ask(sandboxtest.Context(t))
+		}
+		cancel() // the client that began the look-up goes away: the others must not fail with it
+		close(release)
+		done.Wait()
+		if n := s.db.queries.Load(); n > 3 {
+			t.Errorf("%d look-ups for 50 requests at once", n)
+		}
+	})
 }
 
 func TestMainWithoutItsDatabaseCannotCheck(t *testing.T) {
@@ -343,25 +351,28 @@ func TestRevokedTokenCostsNoLookUpForEachRequest(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, sandboxtest.New(t), false)
-			s.user(t, "svc", "service")
-			text := s.token(t, auth.NewToken{Username: "svc", Name: "daq"})
-			ctx := sandboxtest.Context(t)
-			s.exec(t, revoke)
-			for range 10 {
-				if _, err := s.auth.Authenticate(ctx, text); !errors.Is(err, problem.Unauthorized) || errors.Is(err, api.ErrWrongSecret) {
-					t.Fatalf("it gives %v", err)
+			bothSites(t, func(t *testing.T, s *site) {
+				s.user(t, "svc", "service")
+				text := s.token(t, auth.NewToken{Username: "svc", Name: "daq"})
+				ctx := sandboxtest.Context(t)
+				s.exec(t, revoke)
+				s.replay(t)
+				for range 10 {
+					if _, err := s.auth.Authenticate(ctx, text); !errors.Is(err, problem.Unauthorized) || errors.Is(err, api.ErrWrongSecret) {
+						t.Fatalf("it gives %v", err)
+					}
 				}
-			}
-			if n := s.db.queries.Load(); n != 1 {
-				t.Errorf("%d queries for ten requests, want 1", n)
-			}
-			s.exec(t, "UPDATE api_token SET is_active = true, revoked_at = NULL")
-			s.exec(t, "UPDATE app_user SET is_active = true")
-			s.clock.advance(3 * time.Second)
-			if _, err := s.auth.Authenticate(ctx, text); err != nil {
-				t.Errorf("valid again, three seconds later: %v", err)
-			}
+				if n := s.db.queries.Load(); n != 1 {
+					t.Errorf("%d queries for ten requests, want 1", n)
+				}
+				s.exec(t, "UPDATE api_token SET is_active = true, revoked_at = NULL")
+				s.exec(t, "UPDATE app_user SET is_active = true")
+				s.replay(t)
+				s.clock.advance(3 * time.Second)
+				if _, err := s.auth.Authenticate(ctx, text); err != nil {
+					t.Errorf("valid again, three seconds later: %v", err)
+				}
+			})
 		})
 	}
 }

@@ -114,7 +114,7 @@ func TestBodyThatDoesNotComeIsNotWaitedFor(t *testing.T) {
 			if _, err := io.WriteString(client, request+" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+length+"\r\n\r\n"); err != nil {
 				t.Fatal(err)
 			}
-			if err := client.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			if err := client.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
 				t.Fatal(err)
 			}
 			answer, err := http.ReadResponse(bufio.NewReader(client), nil)
