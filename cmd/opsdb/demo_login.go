@@ -36,6 +36,7 @@ func startStandIn() (*standIn, error) {
 		// Of no team: what they may do is granted by hand.
 		{ID: 1004, Login: "cecilia", Name: "Cecilia Payne"},
 		{ID: 1005, Login: "jocelyn", Name: "Jocelyn Bell Burnell"},
+		{ID: 1006, Login: "annie", Name: "Annie Jump Cannon"},
 	})}
 	mux := http.NewServeMux()
 	mux.Handle("/", s.github)

@@ -86,8 +86,10 @@ type matrixCredential struct {
 	leaves  bool // its user is deactivated before the link is cut
 }
 
-// leaving is the user who is deactivated before the link is cut.
+// leaving is the user who is deactivated before the link is cut, and the GitHub account of that person.
 const leaving = "matrix-leaving"
+
+var leavingAccount int64 = 1006 // annie
 
 // inNoTeam are people of the stand-in for GitHub who have the role that was granted by hand, and no other.
 var inNoTeam = map[string]struct {
@@ -167,6 +169,9 @@ func matrixCredentials(t *testing.T, ready readyFile) []matrixCredential {
 	if err := admin.CreateUser(ctx, leaving, "", false, "observer"); err != nil {
 		t.Fatal(err)
 	}
+	if err := admin.LinkGitHub(ctx, leaving, &leavingAccount); err != nil {
+		t.Fatal(err)
+	}
 	bearer, _ := token(leaving, "matrix", time.Hour)
 	out = append(out, matrixCredential{name: "a token of who will be deactivated", bearer: bearer, role: "observer", leaves: true})
 	for login, person := range inNoTeam {
@@ -224,6 +229,7 @@ func (d *runningDemo) matrixSessions(ready readyFile, sites map[string]string) [
 	out := []matrixCredential{
 		{name: "a session of role observer", at: logins("vera"), role: "observer", session: true},
 		{name: "a session of role admin", at: admins, role: "admin", session: true},
+		{name: "a session of who will be deactivated", at: logins("annie"), role: "observer", session: true, leaves: true},
 		{name: "an ended session", at: ended, refused: true},
 		{name: "an expired access token", at: expired, refused: true},
 		{name: "a session of the other site", at: elsewhere, refused: true},
@@ -331,7 +337,7 @@ func (d *runningDemo) deactivate(ready readyFile, credentials []matrixCredential
 	for i, c := range credentials {
 		if c.leaves {
 			d.wait(time.Minute, c.name+" to be refused", func() bool {
-				return d.knock(ready.ObservatoryURL, whoAmIOperation, c.bearer).status == http.StatusUnauthorized
+				return d.knock(ready.ObservatoryURL, whoAmIOperation, c.bearerAt("secondary")).status == http.StatusUnauthorized
 			})
 			credentials[i].refused = true
 		}
