@@ -79,6 +79,12 @@ func (s *site) audited(ctx context.Context, action string, subject auth.Subject,
 
 // deny refuses a subject here first: main may be told whenever the link is back.
 func deny(ctx context.Context, s *site, subject auth.Subject, actor, reason string) error {
+	if subject.Username != "" {
+		// Of somebody whom the replica does not know nothing is accepted here; a mistyped name would only look like success.
+		if _, err := auth.UserID(ctx, s.local, subject.Username); errors.Is(err, auth.ErrUserUnknown) {
+			return fmt.Errorf("nobody is denied: %w (names are told apart by the case of letters)", err)
+		}
+	}
 	note := time.Now().UTC().Format(time.RFC3339) + " " + actor + ": " + reason
 	if err := s.store.Deny(ctx, subject.String(), note); err != nil {
 		return err

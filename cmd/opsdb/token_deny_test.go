@@ -83,6 +83,7 @@ func TestDeniedAtACutOffSite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	o.refuses("nobody is denied", "token", "deny", "--user", "Observer1", "--reason", "mistyped")
 	o.refuses("is the id right?", "token", "deny", "--token", "99999", "--reason", "mistyped")
 	o.refuses("is the id right?", "token", "deny", "--session", "01890000-0000-4000-8000-000000000001", "--reason", "mistyped")
 	o.refuses("is not denied here", "token", "deny", "--session", "x", "--reason", "y", "--lift")

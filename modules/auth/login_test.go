@@ -489,7 +489,7 @@ func TestOwnSessionsAreListedAndEnded(t *testing.T) {
 				t.Errorf("ending another's: %d %s", answer.status, answer.text)
 			}
 		}
-		if answer := here.call(t, http.MethodDelete, "/auth/sessions/"+others[0], access); answer.status != http.StatusNoContent {
+		if answer := here.call(t, http.MethodDelete, "/auth/sessions/"+strings.ToUpper(others[0]), access); answer.status != http.StatusNoContent {
 			t.Errorf("ending the other one: %d %s", answer.status, answer.text)
 		}
 		if me := there.as(t, elsewhere); me.status != http.StatusUnauthorized {
@@ -498,10 +498,14 @@ func TestOwnSessionsAreListedAndEnded(t *testing.T) {
 		if refreshed := there.post(t, "/auth/refresh", nil); !is(refreshed, http.StatusUnauthorized, "unauthenticated") {
 			t.Errorf("the session that was ended is refreshed: %d %s", refreshed.status, refreshed.text)
 		}
+		if again := there.post(t, "/auth/logout", map[string]any{"everywhere": true}); !is(again, http.StatusUnauthorized, "unauthenticated") {
+			t.Errorf("logging out everywhere with a session that has ended: %d %s", again.status, again.text)
+		}
 		if left, more := list(access); left != mine || len(more) != 0 {
 			t.Errorf("vera has %s and %v left", left, more)
 		}
 		token := s.token(t, auth.NewToken{Username: "vera", Name: "laptop"})
+		s.replay(t)
 		if answer := here.call(t, http.MethodGet, "/auth/sessions", token); !is(answer, http.StatusForbidden, "forbidden") {
 			t.Errorf("by an API token: %d %s", answer.status, answer.text)
 		}

@@ -70,7 +70,9 @@ func registerGitHub(r *api.Router, m *Module) {
 		Summary: "Where GitHub sends the browser back to",
 		Description: "Checks that this browser began the login, asks GitHub who it is and whether that is a member of the organisation, writes the user at main with the roles that the teams give, " +
 			"and goes on to FRONTEND_URL. With main out of reach, a secondary site lets in whom it knows already, with the roles that it knows.",
-		Problems: []*problem.Kind{loginNotConfigured, loginExpired, loginRefused, notAMember, usernameTaken, githubUnreachable, problem.MainUnreachable},
+		Problems: []*problem.Kind{
+			loginNotConfigured, loginExpired, loginRefused, notAMember, usernameTaken, githubUnreachable, problem.MainUnreachable, problem.PendingUnavailable, problem.ReplicaUnreachable,
+		},
 	}, m.endLogin)
 	api.Register(r, api.Op{
 		ID: "begin-device-login", Method: http.MethodPost, Path: "/github/device", Permission: api.Open, Tags: tags, NoIdempotency: true, PerMinute: 10,
@@ -84,7 +86,7 @@ func registerGitHub(r *api.Router, m *Module) {
 		Description: "Until it is, the answer is `authorization-pending`. Then it is an access token and a refresh cookie, as of POST /auth/exchange.",
 		Problems: []*problem.Kind{
 			loginNotConfigured, authorizationPending, loginExpired, loginRefused, notAMember, usernameTaken, githubUnreachable, problem.MainUnreachable,
-			problem.TooManyRequests,
+			problem.PendingUnavailable, problem.ReplicaUnreachable, problem.TooManyRequests,
 		},
 	}, m.endDevice)
 }

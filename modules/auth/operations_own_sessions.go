@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/opsdb/opsdb/platform/api"
 	"github.com/opsdb/opsdb/platform/problem"
 )
@@ -65,7 +67,11 @@ func (m *Module) ownSessions(ctx context.Context, _ *struct{}) (*ownSessionsOutp
 
 func (m *Module) endOwnSession(ctx context.Context, in *endOwnSessionInput) (*struct{}, error) {
 	p, _ := api.PrincipalFrom(ctx)
-	session, err := m.config.Sessions.Session(ctx, in.ID)
+	id, err := uuid.Parse(in.ID)
+	if err != nil {
+		return nil, problem.Invalid.Field("path.id", in.ID, "is no UUID")
+	}
+	session, err := m.config.Sessions.Session(ctx, id.String()) // however it was spelled
 	if err != nil {
 		return nil, err
 	}

@@ -79,7 +79,7 @@ func registerRoles(r *api.Router, m *Module) {
 	api.Register(r, api.Op{
 		ID: "replace-role", Method: http.MethodPut, Path: "/roles/{id}", Permission: "manage:users", Tags: tags,
 		Summary:     "Say anew what a role permits",
-		Description: "Holds for all who have the role: at this site at once, elsewhere when it has replicated, 30 seconds later at most. Somebody must be left who may manage users. Nobody adds a permission that they do not have themselves.",
+		Description: "Holds for all who have the role: at this site at once, elsewhere when it has replicated, 30 seconds later at most. Somebody must be left who may manage users. Nobody adds a permission that they do not have themselves, and the role admin keeps all.",
 		Problems:    []*problem.Kind{problem.NotFound, problem.VersionMismatch, problem.MainUnreachable, LastAdministrator, PermissionUnknown},
 	}, m.replaceRole)
 	api.Register(r, api.Op{
@@ -194,6 +194,10 @@ func (m *Module) replaceRole(ctx context.Context, in *replaceRoleInput) (*roleOu
 	return &roleOutput{Versioned: api.Versioned{ETag: api.ETag(role, role)}, Written: record.Written(receipt), Body: role}, nil
 }
 
+// allRights is the role that has every permission. It keeps them: nobody gives what they lack, so that one which nobody
+// has any more could not be given back.
+const allRights = "admin"
+
 // mayPermit checks the permissions that a role is to have: new ones are given by nobody who
 // lacks them.
 func mayPermit(ctx context.Context, q *db.Queries, role Role, permissions []string) error {
@@ -222,12 +226,21 @@ func mayPermit(ctx context.Context, q *db.Queries, role Role, permissions []stri
 	if err := mayGive(ctx, added); err != nil {
 		return err
 	}
-	if manages {
-		return nil
+	if !manages {
+		others, err := q.CountManagersWithout(ctx, role.ID)
+		if err != nil {
+			return err
+		}
+		if err := keepsManager(others); err != nil {
+			return err
+		}
 	}
-	others, err := q.CountManagersWithout(ctx, role.ID)
-	if err != nil {
-		return err
+	if role.Name == allRights {
+		for _, name := range there {
+			if !slices.Contains(permissions, name) {
+				return problem.Invalid.Field("body.permissions", permissions, "the role admin has every permission, and this lacks "+name)
+			}
+		}
 	}
-	return keepsManager(others)
+	return nil
 }

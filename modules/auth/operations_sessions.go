@@ -114,6 +114,10 @@ func (m *Module) logout(ctx context.Context, in *logoutInput) (*logoutOutput, er
 	if err != nil {
 		return nil, err
 	}
+	everywhere := in.Body != nil && in.Body.Everywhere
+	if session == nil && everywhere {
+		return nil, problem.Unauthorized.New("the session has ended already: log in to end the others")
+	}
 	if session != nil {
 		// Whoever renews it may end it: to know a session's id is not enough.
 		turn, err := m.turn(ctx, *session, presented.refresh(), hashOf("ended", presented.text), repeatGrace)
@@ -123,7 +127,6 @@ func (m *Module) logout(ctx context.Context, in *logoutInput) (*logoutOutput, er
 		case turn == pending.LoginRefused:
 			return nil, problem.Unauthorized.New("the refresh cookie is not of this session")
 		}
-		everywhere := in.Body != nil && in.Body.Everywhere
 		if err := m.end(ctx, *session, everywhere); err != nil {
 			return nil, err
 		}

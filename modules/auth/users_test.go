@@ -134,6 +134,11 @@ func TestNobodyGivesWhatTheyMayNotDo(t *testing.T) {
 		s.do(t, kay, "PUT", "/roles/clerk", map[string]any{"description": "", "permissions": []string{"manage:users", "read:files", "write:files"}}).refused(problem.Forbidden)
 		s.do(t, kay, "POST", "/api/tokens", map[string]any{"name": "daq", "user_id": account["id"]}).refused(problem.Forbidden)
 
+		// What nobody has any more nobody could give back.
+		all := s.do(t, boss, "GET", "/roles/admin", nil).want(http.StatusOK)["permissions"].([]any)
+		s.do(t, boss, "PUT", "/roles/admin", map[string]any{"description": "less", "permissions": all[1:]}).refused(problem.Invalid)
+		s.do(t, boss, "PUT", "/roles/admin", map[string]any{"description": "all", "permissions": all}).want(http.StatusOK)
+
 		s.user(t, "gone", "admin")
 		gone := fmt.Sprintf("/users/%v", s.id(t, "gone"))
 		s.do(t, kay, "PATCH", gone, map[string]any{"is_active": false}).want(http.StatusOK)
