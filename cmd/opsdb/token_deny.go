@@ -79,10 +79,13 @@ func (s *site) audited(ctx context.Context, action string, subject auth.Subject,
 
 // deny refuses a subject here first: main may be told whenever the link is back.
 func deny(ctx context.Context, s *site, subject auth.Subject, actor, reason string) error {
+	revoke := auth.Revoke{TokenID: subject.TokenID}
+	var unread error // why the replica does not say who the user is
 	if subject.Username != "" {
+		revoke.UserID, unread = auth.UserID(ctx, s.local, subject.Username)
 		// Of somebody whom the replica does not know nothing is accepted here; a mistyped name would only look like success.
-		if _, err := auth.UserID(ctx, s.local, subject.Username); errors.Is(err, auth.ErrUserUnknown) {
-			return fmt.Errorf("nobody is denied: %w (names are told apart by the case of letters)", err)
+		if errors.Is(unread, auth.ErrUserUnknown) {
+			return fmt.Errorf("nobody is denied: %w (names are told apart by the case of letters)", unread)
 		}
 	}
 	note := time.Now().UTC().Format(time.RFC3339) + " " + actor + ": " + reason
@@ -100,14 +103,11 @@ func deny(ctx context.Context, s *site, subject auth.Subject, actor, reason stri
 		}
 		return s.store.EndSession(ctx, subject.SessionID)
 	}
-	revoke := auth.Revoke{TokenID: subject.TokenID}
 	if subject.Username != "" {
-		id, err := auth.UserID(ctx, s.local, subject.Username)
-		if err != nil {
-			return fmt.Errorf("%s is denied here; main is not told, since the replica does not say who that is: %w", subject, err)
+		if unread != nil {
+			return fmt.Errorf("%s is denied here; main is not told, since the replica does not say who that is: %w", subject, unread)
 		}
-		revoke.UserID = id
-		if err := s.store.EndSessions(ctx, id); err != nil {
+		if err := s.store.EndSessions(ctx, revoke.UserID); err != nil {
 			return err
 		}
 	}
@@ -122,7 +122,7 @@ func deny(ctx context.Context, s *site, subject auth.Subject, actor, reason stri
 	}
 	if subject.TokenID != 0 {
 		// A token that was made just before the cut is not in the replica; nor is one whose id was mistyped.
-		if _, _, err := auth.TokenOf(ctx, s.local, subject.TokenID); errors.Is(err, auth.ErrTokenGone) {
+		if there, err := auth.HasTokenID(ctx, s.local, subject.TokenID); err == nil && !there {
 			return fmt.Errorf("%s is denied here, and main will revoke it; but the replica shows no such token: is the id right?", subject)
 		}
 	}

@@ -126,18 +126,18 @@ func UserID(ctx context.Context, site DBTX, username string) (int64, error) {
 	return user.ID, nil
 }
 
-// TokenOf says whose API token an id is, and what it is for, as a site's database has it.
-func TokenOf(ctx context.Context, site DBTX, id int64) (username, name string, err error) {
+// HasTokenID tells whether a site's database has an API token of an id.
+func HasTokenID(ctx context.Context, site DBTX, id int64) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeoutMain)
 	defer cancel()
-	token, err := db.New(site).GetToken(ctx, id)
+	_, err := db.New(site).GetToken(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return "", "", fmt.Errorf("token %d: %w", id, ErrTokenGone)
+		return false, nil
 	}
 	if err != nil {
-		return "", "", fmt.Errorf("reading token %d: %w", id, err)
+		return false, fmt.Errorf("reading token %d: %w", id, err)
 	}
-	return token.Username, token.Name, nil
+	return true, nil
 }
 
 // Steps returns one value of each step of this module that a secondary site buffers, for the catalog.

@@ -1,6 +1,6 @@
 -- +goose Up
--- The sites' roles may fill in the changes of a large transaction, in the commit that inserts its row without any. That is
--- all: nobody but an owner of the table rewrites what a transaction has changed.
+-- The sites' roles may fill in the changes of a row that has none, as a large transaction does in the commit that inserts it.
+-- That is all: what a transaction has changed is not rewritten. A row that has none for good, as of a logout, can be filled in later.
 -- +goose StatementBegin
 CREATE FUNCTION refuse_rewriting() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
