@@ -138,7 +138,7 @@ func (a *Authenticator) verifyJWT(ctx context.Context, bearer string) (api.Princ
 			return api.Principal{}, 0, validOnce(err)
 		}
 		principal := entry.principal()
-		principal.Kind, principal.SessionID, principal.Expires = api.KindLogin, session.ID, claims.ExpiresAt.UTC()
+		principal.Kind, principal.SessionID, principal.Began, principal.Expires = api.KindLogin, session.ID, session.Created, claims.ExpiresAt.UTC()
 		return principal, lasts, nil
 	})
 	return principal, err

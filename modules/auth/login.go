@@ -21,6 +21,7 @@ const loginPatience = 10 * time.Minute
 const (
 	purposeLogin  = "login cookie"
 	purposeDevice = "device login"
+	purposeCode   = "login code"
 )
 
 // shownPatience is how long a login waits for a user to be shown here who was just made elsewhere.
@@ -191,7 +192,7 @@ func judgePerson(rows []db.GetPersonRow, person GitHubPerson) (*db.GetPersonRow,
 }
 
 // begin begins the session of a login, to be renewed first by what is given.
-func (m *Module) begin(ctx context.Context, who signedIn, agent string, first presented) error {
+func (m *Module) begin(ctx context.Context, who signedIn, agent string, first secret) error {
 	now := m.now().UTC().Truncate(time.Microsecond)
 	session := Session{
 		ID: first.sessionID.String(), UserID: who.id, Username: who.username, Created: now, Expires: now.Add(sessionLife), UserAgent: agent, Family: first.familyHash(),
@@ -201,7 +202,7 @@ func (m *Module) begin(ctx context.Context, who signedIn, agent string, first pr
 
 // renew puts another refresh token in the place of what was presented to a session, and makes an access token. The refresh
 // token is empty when the presented one was replaced a moment ago: whoever did that has the next one.
-func (m *Module) renew(ctx context.Context, by presented, grace, youngerThan time.Duration) (Session, string, *AccessToken, error) {
+func (m *Module) renew(ctx context.Context, by secret, grace, youngerThan time.Duration) (Session, string, *AccessToken, error) {
 	session, err := m.config.Credentials.session(ctx, by.sessionID.String())
 	if err != nil {
 		return Session{}, "", nil, err
@@ -220,7 +221,7 @@ func (m *Module) renew(ctx context.Context, by presented, grace, youngerThan tim
 	if err != nil {
 		return Session{}, "", nil, err
 	}
-	turn, err := m.turn(ctx, session, by, next.refresh().hash, grace)
+	turn, err := m.turn(ctx, session, by, next.hash, grace)
 	switch {
 	case err != nil:
 		return Session{}, "", nil, err
@@ -240,15 +241,14 @@ func (m *Module) renew(ctx context.Context, by presented, grace, youngerThan tim
 	return session, next.text, access, nil
 }
 
-// turn puts the hash next in the place of what was presented to a session. A refresh token of the session that is not its
-// newest, or its code with the right verifier when that is not what renews it, has been used before, however long ago: the
-// session is ended. A code with a wrong verifier may be anybody's and ends nothing.
-func (m *Module) turn(ctx context.Context, session Session, by presented, next string, grace time.Duration) (Turn, error) {
+// turn puts the hash next in the place of what was presented to a session. A secret of the session that is not its newest
+// has been used before, however long ago: the session is ended.
+func (m *Module) turn(ctx context.Context, session Session, by secret, next string, grace time.Duration) (Turn, error) {
 	turn, err := m.config.Sessions.RenewSession(ctx, session.ID, by.hash, next, grace)
 	if err != nil {
 		return turn, err
 	}
-	if turn == pending.LoginRefused && by.whole && subtle.ConstantTimeCompare([]byte(session.Family), []byte(by.familyHash())) == 1 {
+	if turn == pending.LoginRefused && subtle.ConstantTimeCompare([]byte(session.Family), []byte(by.familyHash())) == 1 {
 		if err := m.config.Sessions.EndSession(ctx, session.ID); err != nil {
 			return turn, err
 		}

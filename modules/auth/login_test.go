@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -227,14 +228,17 @@ func (b *browser) as(t testing.TB, token string) answer {
 	return b.call(t, http.MethodGet, "/auth/me", token)
 }
 
-// call sends a request with a credential.
-func (b *browser) call(t testing.TB, method, path, token string) answer {
+// call sends a request with a credential, and with a body unless that is empty.
+func (b *browser) call(t testing.TB, method, path, token string, body ...string) answer {
 	t.Helper()
-	request, err := http.NewRequest(method, b.site.url+path, nil)
+	request, err := http.NewRequest(method, b.site.url+path, strings.NewReader(strings.Join(body, "")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
+	if len(body) > 0 {
+		request.Header.Set("Content-Type", "application/json")
+	}
 	return b.send(t, request)
 }
 
@@ -391,6 +395,30 @@ func TestCodeOfARenewedSessionEndsItWhenUsedAgain(t *testing.T) {
 		}
 		if refreshed := b.post(t, "/auth/refresh", nil); refreshed.status != http.StatusOK {
 			t.Errorf("the code without its verifier has ended the session: %d %s", refreshed.status, refreshed.text)
+		}
+		// Nor is there anything in it that makes a refresh cookie, of which a used one would end the session.
+		kept := b.cookie(t)
+		token, err := base64.RawURLEncoding.DecodeString(kept.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := base64.RawURLEncoding.DecodeString(code[strings.LastIndexByte(code, '.')+1:])
+		if err != nil || bytes.Contains(content, token[:16]) || bytes.Contains(content, token[16:32]) {
+			t.Errorf("the code has a part of the session's refresh tokens, or is none: %v", err)
+		}
+		for _, value := range []string{code, base64.RawURLEncoding.EncodeToString(content[:64])} {
+			forged := *kept
+			forged.Value = value
+			for _, path := range []string{"/auth/refresh", "/auth/logout"} {
+				b.keep(t, &forged)
+				if answer := b.post(t, path, map[string]any{"everywhere": true}); !is(answer, http.StatusUnauthorized, "unauthenticated") {
+					t.Errorf("%s with the code for a cookie: %d %s", path, answer.status, answer.text)
+				}
+			}
+		}
+		b.keep(t, kept)
+		if refreshed := b.post(t, "/auth/refresh", nil); refreshed.status != http.StatusOK {
+			t.Errorf("the code for a cookie has ended the session: %d %s", refreshed.status, refreshed.text)
 		}
 		if again := b.exchange(t, code); !is(again, http.StatusBadRequest, "code-invalid") {
 			t.Errorf("the code a second time: %d %s", again.status, again.text)

@@ -124,7 +124,7 @@ func (m *Module) endLogin(ctx context.Context, in *callbackInput) (out *redirect
 	if err != nil {
 		return nil, err
 	}
-	code, err := newCode(begun.Challenge)
+	code, err := m.config.Keys.newCode(begun.Challenge)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +132,7 @@ func (m *Module) endLogin(ctx context.Context, in *callbackInput) (out *redirect
 	if err != nil {
 		return nil, err
 	}
-	if err := m.begin(ctx, who, api.UserAgent(ctx), code.code(begun.Challenge)); err != nil {
+	if err := m.begin(ctx, who, api.UserAgent(ctx), code); err != nil {
 		return nil, err
 	}
 	return &redirectOutput{
@@ -181,7 +181,11 @@ func (m *Module) endDevice(ctx context.Context, in *deviceTokenInput) (out *acce
 	if err != nil {
 		return nil, err
 	}
-	first, err := newSecrets()
+	begins, err := newSession()
+	if err != nil {
+		return nil, err
+	}
+	first, err := begins.next()
 	if err != nil {
 		return nil, err
 	}
@@ -189,10 +193,10 @@ func (m *Module) endDevice(ctx context.Context, in *deviceTokenInput) (out *acce
 	if err != nil {
 		return nil, err
 	}
-	if err := m.begin(ctx, who, api.UserAgent(ctx), first.refresh()); err != nil {
+	if err := m.begin(ctx, who, api.UserAgent(ctx), first); err != nil {
 		return nil, err
 	}
-	session, refresh, access, err := m.renew(ctx, first.refresh(), 0, 0)
+	session, refresh, access, err := m.renew(ctx, first, 0, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -168,7 +168,7 @@ func (m *Module) replaceRole(ctx context.Context, in *replaceRoleInput) (*roleOu
 			return err
 		}
 		step.ID = role.ID
-		tx.Add(lockRoles{}, step, setRolePermissions{RoleID: role.ID, Permissions: permissions, CreatedAt: tx.Now()}, keepManager{})
+		tx.Add(step, setRolePermissions{RoleID: role.ID, Permissions: permissions, CreatedAt: tx.Now()}, keepManager{})
 		role.Description, role.Permissions, role.Version, role.UpdatedAt = in.Body.Description, permissions, role.Version+1, tx.Now()
 		return nil
 	})

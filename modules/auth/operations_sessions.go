@@ -28,7 +28,7 @@ type accessOutput struct {
 
 // CodeExchange is what a login's end is exchanged with.
 type CodeExchange struct {
-	Code     string `json:"code" minLength:"1" maxLength:"200" doc:"The code with which the login came back, within 60 seconds, once."`
+	Code     string `json:"code" minLength:"1" maxLength:"1000" doc:"The code with which the login came back, within 60 seconds, once."`
 	Verifier string `json:"code_verifier" pattern:"^[A-Za-z0-9._~-]{43,128}$" patternDescription:"43-128 letters, digits, dots, hyphens, underscores and tildes" doc:"What the code_challenge of the login was made of."`
 }
 
@@ -74,13 +74,13 @@ func (m *Module) exchange(ctx context.Context, in *exchangeInput) (*accessOutput
 	if err := api.CheckOrigin(ctx, m.origins); err != nil {
 		return nil, err
 	}
-	code, ok := parseSecret(in.Body.Code)
+	code, ok := m.config.Keys.openCode(in.Body.Code, in.Body.Verifier)
 	if !ok {
-		return nil, codeInvalid.New("this is no code of a login")
+		return nil, codeInvalid.New("the code is none of this site, or was not made for this verifier")
 	}
-	session, refresh, access, err := m.renew(ctx, code.code(challengeOf(in.Body.Verifier)), 0, codeLife)
+	session, refresh, access, err := m.renew(ctx, code, 0, codeLife)
 	if errors.Is(err, problem.Unauthorized) {
-		return nil, codeInvalid.New("the code is unknown, used or older than a minute, or was not made for this verifier")
+		return nil, codeInvalid.New("the code is used or older than a minute")
 	}
 	if err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func (m *Module) refresh(ctx context.Context, _ *struct{}) (*accessOutput, error
 	if err != nil {
 		return nil, err
 	}
-	session, refresh, access, err := m.renew(ctx, presented.refresh(), repeatGrace, 0)
+	session, refresh, access, err := m.renew(ctx, presented, repeatGrace, 0)
 	var refused *problem.Problem
 	if errors.As(err, &refused) && errors.Is(err, problem.Unauthorized) {
 		gone := m.refreshCookie("", time.Time{})
@@ -120,7 +120,7 @@ func (m *Module) logout(ctx context.Context, in *logoutInput) (*logoutOutput, er
 	}
 	if session != nil {
 		// Whoever renews it may end it: to know a session's id is not enough.
-		turn, err := m.turn(ctx, *session, presented.refresh(), hashOf("ended", presented.text), repeatGrace)
+		turn, err := m.turn(ctx, *session, presented, hashOf("ended", presented.text), repeatGrace)
 		switch {
 		case err != nil:
 			return nil, err
@@ -163,7 +163,7 @@ func (m *Module) presented(ctx context.Context) (secret, error) {
 		return secret{}, err
 	}
 	text, there := api.Cookie(ctx, m.refreshCookieName())
-	presented, ok := parseSecret(text)
+	presented, ok := parseRefresh(text)
 	if !there || !ok {
 		return secret{}, problem.Unauthorized.New("the request has no refresh cookie: log in")
 	}

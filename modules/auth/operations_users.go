@@ -246,10 +246,6 @@ func (m *Module) updateUser(ctx context.Context, in *updateUserInput) (*userOutp
 		if body.Email.Set {
 			user.Email, step.SetEmail, step.Email = body.Email.Ptr(), true, body.Email.Ptr()
 		}
-		rights := body.Roles.Set || body.IsActive.Set && !body.IsActive.Value
-		if rights {
-			tx.Add(lockRoles{})
-		}
 		tx.Add(step)
 		if body.Roles.Set {
 			user.Roles = distinct(body.Roles.Value)
@@ -262,7 +258,7 @@ func (m *Module) updateUser(ctx context.Context, in *updateUserInput) (*userOutp
 			}
 			tx.Add(end)
 		}
-		if rights {
+		if body.Roles.Set || body.IsActive.Set && !body.IsActive.Value {
 			tx.Add(keepManager{})
 		}
 		user.Version, user.UpdatedAt = user.Version+1, tx.Now()

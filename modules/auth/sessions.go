@@ -57,17 +57,18 @@ type Sessions interface {
 	SessionsEnded(ctx context.Context) (int64, error)
 }
 
-// secret is a refresh token or a one-time code: the session's id, which finds it; its family, 16 random bytes that all
-// secrets of the session share, so that each of them is known for one that was used; and 32 bytes of its own, random in a
-// refresh token. Only hashes are stored, of the family and of the whole.
+// secret renews a session: a refresh token, or the one-time code that comes before the first of them. The family are 16 random
+// bytes that all secrets of a session share, so that each of them is known for one that was used. Only hashes are stored, of
+// the family and of the whole.
 type secret struct {
 	sessionID uuid.UUID
 	family    [16]byte
 	text      string
+	hash      string // what is stored of it
 }
 
-// newFamily returns the secret of a new session that has no text yet.
-func newFamily() (secret, error) {
+// newSession returns the secret of a new session that has no text yet.
+func newSession() (secret, error) {
 	id, err := uuid.NewRandom()
 	if err != nil {
 		return secret{}, fmt.Errorf("reading random bytes for a session: %w", err)
@@ -79,83 +80,70 @@ func newFamily() (secret, error) {
 	return s, nil
 }
 
-// newSecrets returns the first refresh token of a new session.
-func newSecrets() (secret, error) {
-	s, err := newFamily()
-	if err != nil {
-		return secret{}, err
-	}
-	return s.next()
-}
-
-// newCode returns the one-time code of a new session, for whoever has the verifier of a challenge.
-func newCode(challenge string) (secret, error) {
-	s, err := newFamily()
-	if err != nil {
-		return secret{}, err
-	}
-	return s.codeFor(challenge), nil
-}
-
-// codeFor is the code of the secret's session for a challenge: it follows from the family, which nobody can guess, so that a
-// code that was used is known for one, and with which verifier, however often the session was renewed since.
-func (s secret) codeFor(challenge string) secret {
-	own := sha256.Sum256([]byte("code " + hex.EncodeToString(s.family[:]) + " " + challenge))
-	return s.with(own[:])
-}
-
-// next returns another secret of the same session.
+// next returns another refresh token of the same session: the session's id, which finds it, the family, and 32 random bytes.
 func (s secret) next() (secret, error) {
 	own := make([]byte, 32)
 	if _, err := rand.Read(own); err != nil {
 		return secret{}, fmt.Errorf("reading random bytes for a session: %w", err)
 	}
-	return s.with(own), nil
+	return s.refresh(base64.RawURLEncoding.EncodeToString(slices.Concat(s.sessionID[:], s.family[:], own))), nil
 }
 
-// with is the secret of the same session with these own bytes.
-func (s secret) with(own []byte) secret {
-	s.text = base64.RawURLEncoding.EncodeToString(slices.Concat(s.sessionID[:], s.family[:], own))
+// refresh is the refresh token of this text.
+func (s secret) refresh(text string) secret {
+	s.text, s.hash = text, hashOf("refresh", text)
 	return s
 }
 
-// parseSecret checks the form of a refresh token or code.
-func parseSecret(text string) (secret, bool) {
+// parseRefresh checks the form of a refresh token.
+func parseRefresh(text string) (secret, bool) {
 	content, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil || len(content) != 16+16+32 {
 		return secret{}, false
 	}
-	return secret{uuid.UUID(content[:16]), [16]byte(content[16:32]), text}, true
+	return secret{sessionID: uuid.UUID(content[:16]), family: [16]byte(content[16:32])}.refresh(text), true
+}
+
+// loginCode is what the one-time code of a login holds. It is sealed: the code is in an address, and whoever sees it there
+// must not have what makes a refresh token.
+type loginCode struct {
+	Session   uuid.UUID `json:"session"`
+	Family    []byte    `json:"family"`
+	Challenge string    `json:"challenge"` // of the page that may exchange it
+}
+
+// newCode returns a new session's one-time code, for whoever has the verifier of a challenge.
+func (k *KeyRing) newCode(challenge string) (secret, error) {
+	s, err := newSession()
+	if err != nil {
+		return secret{}, err
+	}
+	text, err := k.seal(purposeCode, loginCode{Session: s.sessionID, Family: s.family[:], Challenge: challenge})
+	return s.code(text), err
+}
+
+// code is the one-time code of this text.
+func (s secret) code(text string) secret {
+	s.text, s.hash = text, hashOf("code", text)
+	return s
+}
+
+// openCode reads a one-time code; false when it was not made here, or for another verifier.
+func (k *KeyRing) openCode(text, verifier string) (secret, bool) {
+	var c loginCode
+	if !k.unseal(purposeCode, text, &c) || len(c.Family) != 16 || subtle.ConstantTimeCompare([]byte(c.Challenge), []byte(challengeOf(verifier))) != 1 {
+		return secret{}, false
+	}
+	return secret{sessionID: c.Session, family: [16]byte(c.Family)}.code(text), true
 }
 
 // familyHash is what is stored of the family.
 func (s secret) familyHash() string { return hashOf("family", hex.EncodeToString(s.family[:])) }
 
-// presented is a secret as it comes to renew its session.
-type presented struct {
-	secret
-	hash  string // what is stored of it
-	whole bool   // all that belongs to it came with it: whoever sent it has it, and has not just seen it
-}
-
-// refresh is the secret as a refresh token.
-func (s secret) refresh() presented { return presented{s, hashOf("refresh", s.text), true} }
-
-// code is the secret as a one-time code, together with the challenge of who may exchange it: with another verifier it is
-// another code.
-func (s secret) code(challenge string) presented {
-	return presented{s, hashOf("code", s.text, challenge), subtle.ConstantTimeCompare([]byte(s.text), []byte(s.codeFor(challenge).text)) == 1}
-}
-
-// hashOf tells the parts and their purpose apart by a character that none of them has.
-func hashOf(purpose string, parts ...string) string {
-	h := sha256.New()
-	h.Write([]byte(purpose)) //nolint:errcheck // a hash never fails
-	for _, part := range parts {
-		h.Write([]byte{' '})  //nolint:errcheck // a hash never fails
-		h.Write([]byte(part)) //nolint:errcheck // a hash never fails
-	}
-	return hex.EncodeToString(h.Sum(nil))
+// hashOf is what is stored of a secret; what is of one purpose is not taken for what is of another.
+func hashOf(purpose, text string) string {
+	sum := sha256.Sum256([]byte(purpose + " " + text))
+	return hex.EncodeToString(sum[:])
 }
 
 // SessionTable is the Sessions of the main site: rows of the table session, without a ledger row for each refresh.

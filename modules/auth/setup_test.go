@@ -58,7 +58,12 @@ func eachSite(t *testing.T, test func(t *testing.T, s *served)) {
 
 func serve(t testing.TB, secondary bool) *served {
 	t.Helper()
-	s := &served{Pair: sandboxtest.New(t), clock: &clock{at: time.Now()}}
+	return serveOn(t, sandboxtest.New(t), secondary)
+}
+
+func serveOn(t testing.TB, pair *sandboxtest.Pair, secondary bool) *served {
+	t.Helper()
+	s := &served{Pair: pair, clock: &clock{at: time.Now()}}
 	s.admin = auth.NewAdmin(s.Primary(t))
 	logger := observetest.Logger(t)
 	catalog, err := txn.NewCatalog(append(auth.DirectSteps(), auth.Steps()...)...)

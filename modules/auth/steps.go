@@ -21,7 +21,7 @@ const (
 // for the catalog of a Direct writer.
 func DirectSteps() []txn.Step {
 	return append(loginSteps(),
-		createUser{}, updateUser{}, setUserRoles{}, lockRoles{}, keepManager{}, updateRole{}, setRolePermissions{},
+		mayStill{}, createUser{}, updateUser{}, setUserRoles{}, lockRoles{}, keepManager{}, updateRole{}, setRolePermissions{},
 		createToken{}, revokeToken{}, revokeTokens{}, setPreferences{},
 	)
 }
@@ -103,8 +103,8 @@ func (s setUserRoles) Rows() []pending.Change {
 // Refusal implements txn.Refuser.
 func (setUserRoles) Refusal() *problem.Kind { return RoleUnknown }
 
-// lockRoles makes the transactions that end with keepManager wait for each other: two that
-// take the right from the last two would not see each other.
+// lockRoles makes the transactions that give or take rights wait for each other: two that take the right to manage users
+// from the last two would not see each other, nor would one of a user see another that takes the right to it from them.
 type lockRoles struct{}
 
 // Kind implements txn.Step.
@@ -115,6 +115,25 @@ func (lockRoles) Apply(ctx context.Context, to txn.DBTX) error { return db.New(t
 
 // Rows implements txn.Step.
 func (lockRoles) Rows() []pending.Change { return nil }
+
+// mayStill refuses the transaction unless the primary, too, finds that who asks for it may: a site whose replica lags goes
+// by rights, a token or a session that main has taken away already, and what main has put out must not let itself in again
+// from there.
+type mayStill db.MayStillParams
+
+// Kind implements txn.Step.
+func (mayStill) Kind() string { return "roles.may_still/1" }
+
+// Apply implements txn.Step.
+func (s mayStill) Apply(ctx context.Context, to txn.DBTX) error {
+	return db.New(to).MayStill(ctx, db.MayStillParams(s))
+}
+
+// Rows implements txn.Step.
+func (mayStill) Rows() []pending.Change { return nil }
+
+// Refusal implements txn.Refuser.
+func (mayStill) Refusal() *problem.Kind { return problem.Forbidden }
 
 // keepManager refuses the transaction when it leaves nobody who may manage users.
 type keepManager struct{}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -15,16 +17,35 @@ import (
 	"github.com/opsdb/opsdb/platform/txn"
 )
 
-// write carries a transaction out on the primary. Nothing of this module is pending, so
-// that the site's Redis is not asked.
+// write carries a transaction out on the primary, which decides anew whether who asks may. Nothing of this module is
+// pending, so that the site's Redis is not asked.
 func (m *Module) write(ctx context.Context, in api.Write, build func(ctx context.Context, tx *txn.Builder) error) (txn.Receipt, error) {
-	return m.config.Direct.Write(pending.WithoutBuffer(ctx), record.Request(ctx, in), build)
+	return m.config.Direct.Write(pending.WithoutBuffer(ctx), record.Request(ctx, in), func(ctx context.Context, tx *txn.Builder) error {
+		tx.Add(asking(ctx))
+		return build(ctx, tx)
+	})
 }
 
-// writeTold is write of what the audit log is to tell: what it does not have afterwards is
-// for record.
+// writeTold is write of what gives or takes rights, which the audit log is to tell: what that does not have afterwards is
+// for record. Such transactions wait for each other.
 func (m *Module) writeTold(ctx context.Context, in api.Write, event func() Event, build func(ctx context.Context, tx *txn.Builder) error) (txn.Receipt, error) {
-	return m.told(pending.WithoutBuffer(ctx), record.Request(ctx, in), event, build)
+	return m.told(pending.WithoutBuffer(ctx), record.Request(ctx, in), event, func(ctx context.Context, tx *txn.Builder) error {
+		tx.Add(lockRoles{}, asking(ctx))
+		return build(ctx, tx)
+	})
+}
+
+// asking is what the primary has to find of who has sent a request: all that the site has judged it by.
+func asking(ctx context.Context) mayStill {
+	p, _ := api.PrincipalFrom(ctx)
+	step := mayStill{UserID: p.UserID, TokenID: p.TokenID, Permissions: slices.Sorted(maps.Keys(p.Permissions))}
+	if step.Permissions == nil {
+		step.Permissions = []string{}
+	}
+	if !p.Began.IsZero() {
+		step.SessionBegan = &p.Began
+	}
+	return step
 }
 
 // numberOf is the number of the first row of a table that a transaction changes.

@@ -30,6 +30,7 @@ type Principal struct {
 	Kind        string          // KindToken or KindLogin
 	TokenID     int64           // of an API token
 	SessionID   string          // of a JWT
+	Began       time.Time       // of a JWT: when its session began
 	Expires     time.Time       // zero: never
 	Service     bool            // a service account
 }

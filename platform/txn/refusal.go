@@ -17,7 +17,7 @@ func (r refusals) refusal(e *encoded, at int, err error) *problem.Problem {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && pg.Code == "OP001" && at >= 0 && at < len(e.steps) {
 		if k := e.steps[at]; k != nil && k.refusal != nil {
-			return k.refusal.New("the primary has the record in another state, or not at all")
+			return k.refusal.New("what this site showed is no longer so at the primary")
 		}
 	}
 	if p := r.catalog.FromPostgres(err); p != nil {

@@ -175,6 +175,21 @@ SELECT must_change(count(*)) FROM gone;
 -- name: LockRoles :exec
 SELECT id FROM role ORDER BY id FOR NO KEY UPDATE;
 
+-- MayStill fails unless a user is active and has these permissions, and the credential of the request is good: its token, where that is not 0, and its session by when it began, where that is known. It waits for whoever is just changing the user.
+-- name: MayStill :exec
+WITH asking AS (
+    SELECT u.id FROM app_user u
+    WHERE u.id = @user_id AND u.is_active AND (sqlc.narg('session_began')::timestamptz IS NULL OR u.sessions_from IS NULL OR u.sessions_from <= sqlc.narg('session_began'))
+    FOR NO KEY UPDATE
+)
+SELECT must_change(count(*)) FROM asking a
+WHERE (@token_id::bigint = 0 OR EXISTS (
+        SELECT FROM api_token t WHERE t.id = @token_id AND t.user_id = a.id AND t.is_active AND (t.expires_at IS NULL OR t.expires_at > now())))
+  AND NOT EXISTS (
+        SELECT unnest(@permissions::text[])
+        EXCEPT
+        SELECT p.name FROM user_role ur JOIN role_permission rp ON rp.role_id = ur.role_id JOIN permission p ON p.id = rp.permission_id WHERE ur.user_id = a.id);
+
 -- KeepManager fails when nobody is left who may manage users.
 -- name: KeepManager :exec
 SELECT must_change(least(count(*), 1)) FROM app_user u

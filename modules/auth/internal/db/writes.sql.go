@@ -441,6 +441,39 @@ func (q *Queries) LockRoles(ctx context.Context) error {
 	return err
 }
 
+const mayStill = `-- name: MayStill :exec
+WITH asking AS (
+    SELECT u.id FROM app_user u
+    WHERE u.id = $3 AND u.is_active AND ($4::timestamptz IS NULL OR u.sessions_from IS NULL OR u.sessions_from <= $4)
+    FOR NO KEY UPDATE
+)
+SELECT must_change(count(*)) FROM asking a
+WHERE ($1::bigint = 0 OR EXISTS (
+        SELECT FROM api_token t WHERE t.id = $1 AND t.user_id = a.id AND t.is_active AND (t.expires_at IS NULL OR t.expires_at > now())))
+  AND NOT EXISTS (
+        SELECT unnest($2::text[])
+        EXCEPT
+        SELECT p.name FROM user_role ur JOIN role_permission rp ON rp.role_id = ur.role_id JOIN permission p ON p.id = rp.permission_id WHERE ur.user_id = a.id)
+`
+
+type MayStillParams struct {
+	TokenID      int64      `json:"token_id"`
+	Permissions  []string   `json:"permissions"`
+	UserID       int64      `json:"user_id"`
+	SessionBegan *time.Time `json:"session_began"`
+}
+
+// MayStill fails unless a user is active and has these permissions, and the credential of the request is good: its token, where that is not 0, and its session by when it began, where that is known. It waits for whoever is just changing the user.
+func (q *Queries) MayStill(ctx context.Context, arg MayStillParams) error {
+	_, err := q.db.Exec(ctx, mayStill,
+		arg.TokenID,
+		arg.Permissions,
+		arg.UserID,
+		arg.SessionBegan,
+	)
+	return err
+}
+
 const renewSession = `-- name: RenewSession :execrows
 UPDATE session SET previous_hash = refresh_hash, refresh_hash = $1, updated_at = $2::timestamptz
 WHERE id = $3 AND refresh_hash = $4 AND revoked_at IS NULL AND expires_at > $2::timestamptz
