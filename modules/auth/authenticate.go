@@ -30,6 +30,8 @@ const (
 	// revoked token costs no look-up for each request.
 	cacheRefusedFor = 2 * time.Second
 	cacheSize       = 10_000
+	// lookAgain is how often a credential is looked up at most while others are being revoked.
+	lookAgain = 5
 	// rememberFor is how long a site remembers a verified token, for the time its replica cannot be read.
 	rememberFor = 24 * time.Hour
 	// rememberAgainAfter spares Redis a write for each look-up; rights that have changed are written at once.
@@ -97,6 +99,7 @@ type Authenticator struct {
 
 	cache  *cache
 	flight singleflight.Group
+	inUse  inUse
 
 	mu         sync.Mutex
 	pauseUntil time.Time                  // the replica is not asked before
@@ -185,24 +188,86 @@ func (a *Authenticator) verifyToken(ctx context.Context, bearer string) (api.Pri
 	return principal, nil
 }
 
-// knows tells whether an API token was valid when this process, or the site while it remembers, saw it last.
+// knows tells whether an API token was valid when this process, or the site while it remembers, saw it last, or is among
+// those in use.
 func (a *Authenticator) knows(ctx context.Context, hash Hash) bool {
 	if a.cache.has(hash) {
 		return true
 	}
-	remembered, err := a.recall(ctx, hash.String())
-	return err == nil && remembered != nil
+	if remembered, err := a.recall(ctx, hash.String()); err == nil && remembered != nil {
+		return true
+	}
+	return a.inUse.has(ctx, a, hash)
+}
+
+// inUse are the API tokens that there are, as far as they have room, those in use first. A process that has seen none yet
+// thus tells them from guesses, with one look-up in a while for all guesses together.
+type inUse struct {
+	mu     sync.Mutex
+	asked  time.Time
+	hashes map[string]bool
+}
+
+// inUseFor is how long the list of tokens in use is trusted: so long a new token waits beside somebody who guesses.
+const inUseFor = 5 * time.Second
+
+func (u *inUse) has(ctx context.Context, a *Authenticator, hash Hash) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	now := a.now()
+	if u.asked.IsZero() || now.Sub(u.asked) >= inUseFor {
+		u.asked = now // also when it fails: what was read last still is a help
+		if err := u.read(ctx, a); err != nil {
+			a.logger.WarnContext(ctx, "which API tokens are in use cannot be read", "error", err)
+		}
+	}
+	return u.hashes[hash.String()]
+}
+
+func (u *inUse) read(ctx context.Context, a *Authenticator) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.patience(nil))
+	defer cancel()
+	hashes, err := db.New(a.db).ListTokensInUse(ctx, cacheSize)
+	if err != nil {
+		return err
+	}
+	u.hashes = make(map[string]bool, len(hashes))
+	for _, hash := range hashes {
+		u.hashes[hash] = true
+	}
+	return nil
 }
 
 // verified returns the principal of a credential by the hash of its text: as it was found lately, or as look finds it,
 // with how long that may be trusted.
 func (a *Authenticator) verified(ctx context.Context, hash Hash, look func(ctx context.Context) (api.Principal, time.Duration, error)) (api.Principal, time.Time, error) {
 	now := a.now()
-	principal, refused, ok := a.cache.get(hash, now)
-	if refused != nil {
-		return api.Principal{}, now, refused
+	principal, err := a.found(ctx, hash, now, look)
+	if err != nil {
+		return api.Principal{}, now, err
 	}
-	if !ok {
+	if !principal.Expires.IsZero() && !now.Before(principal.Expires) {
+		return api.Principal{}, now, problem.Unauthorized.New("the credential has expired")
+	}
+	if err := a.admitted(ctx, principal, now); err != nil {
+		return api.Principal{}, now, err
+	}
+	return principal, now, nil
+}
+
+// lookedUp is what one look-up found, and the cache's generation when it began.
+type lookedUp struct {
+	principal  api.Principal
+	generation uint64
+}
+
+// found is verified without what every request is asked for anew.
+func (a *Authenticator) found(ctx context.Context, hash Hash, now time.Time, look func(ctx context.Context) (api.Principal, time.Duration, error)) (api.Principal, error) {
+	for range lookAgain {
+		principal, refused, ok := a.cache.get(hash, now)
+		if ok {
+			return principal, refused
+		}
 		// One look-up for all requests that come with the same credential meanwhile; the first one going away must not
 		// fail the others.
 		shared, err, _ := a.flight.Do(string(hash[:]), func() (any, error) {
@@ -217,20 +282,17 @@ func (a *Authenticator) verified(ctx context.Context, hash Hash, look func(ctx c
 			if errors.Is(err, errValidOnce) {
 				a.cache.put(&verified{hash: hash, refused: err, until: a.now().Add(cacheRefusedFor)}, generation)
 			}
-			return found, err
+			return lookedUp{found, generation}, err
 		})
 		if err != nil {
-			return api.Principal{}, now, err
+			return api.Principal{}, err
 		}
-		principal = shared.(api.Principal)
+		// A look-up that was begun before something was revoked may not have seen that, and so is not for who comes after.
+		if result := shared.(lookedUp); result.generation == a.cache.generation() {
+			return result.principal, nil
+		}
 	}
-	if !principal.Expires.IsZero() && !now.Before(principal.Expires) {
-		return api.Principal{}, now, problem.Unauthorized.New("the credential has expired")
-	}
-	if err := a.admitted(ctx, principal, now); err != nil {
-		return api.Principal{}, now, err
-	}
-	return principal, now, nil
+	return api.Principal{}, problem.CredentialsUnavailable.New("the credential cannot be checked at this moment")
 }
 
 // admitted refuses whom this site denies.

@@ -377,47 +377,51 @@ func TestRevokedTokenCostsNoLookUpForEachRequest(t *testing.T) {
 	}
 }
 
-// TestWhatWasReadBeforeARevocationIsNotRemembered: a look-up that is under way when a token is revoked here, by a replica
-// that does not show it yet, leaves nothing in the site's memory.
-func TestWhatWasReadBeforeARevocationIsNotRemembered(t *testing.T) {
+// TestWhatWasReadBeforeARevocationCountsForNobody: a look-up that is under way when a token is revoked here lets in neither
+// who has begun it nor who comes after the revocation and waits for it, and leaves nothing in the site's memory, also when
+// the database cannot be asked once more.
+func TestWhatWasReadBeforeARevocationCountsForNobody(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, sandboxtest.New(t), true)
-	s.user(t, "svc", "service")
-	text := s.token(t, auth.NewToken{Username: "svc", Name: "daq"})
-	s.replay(t)
-	ctx := sandboxtest.Context(t)
-	hash, _, err := auth.ParseToken(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kept := func() bool {
-		document, err := s.store.Credential(ctx, hash.String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return document != nil
-	}
-	held := make(chan struct{})
-	s.db.hold.Store(&held)
-	began, done := s.db.queries.Load(), make(chan error, 1)
-	go func() {
-		_, err := s.auth.Authenticate(ctx, text)
-		done <- err
-	}()
-	sandboxtest.Eventually(t, 10*time.Second, "the look-up to begin", func() bool { return s.db.queries.Load() > began })
-	if err := s.auth.Forget(ctx, hash); err != nil {
-		t.Fatal(err)
-	}
-	s.db.hold.Store(nil)
-	close(held)
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	if kept() {
-		t.Error("the site remembers a token that was revoked while it was looked up")
-	}
-	if _, err := s.auth.Authenticate(ctx, text); err != nil || !kept() {
-		t.Errorf("looked up once more, it is not remembered: %v", err)
+	for name, want := range map[string]*problem.Kind{"the replica answers": problem.Unauthorized, "the replica is gone by then": problem.CredentialsUnavailable} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, sandboxtest.New(t), true)
+			s.user(t, "svc", "service")
+			text := s.token(t, auth.NewToken{Username: "svc", Name: "daq"})
+			s.replay(t)
+			ctx := sandboxtest.Context(t)
+			hash, _, err := auth.ParseToken(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			held := make(chan struct{})
+			s.db.late.Store(&held)
+			asked := make(chan error, 2)
+			ask := func() {
+				_, err := s.auth.Authenticate(ctx, text)
+				asked <- err
+			}
+			go ask()
+			sandboxtest.Eventually(t, 10*time.Second, "the look-up", func() bool { return s.db.found.Load() > 0 })
+			s.exec(t, "UPDATE api_token SET is_active = false, revoked_at = now()")
+			s.replay(t)
+			if err := s.auth.Forget(ctx, hash); err != nil {
+				t.Fatal(err)
+			}
+			go ask()
+			time.Sleep(100 * time.Millisecond) // it waits for the look-up that is under way
+			s.db.late.Store(nil)
+			s.db.broken.Store(want == problem.CredentialsUnavailable)
+			close(held)
+			for range 2 {
+				if err := <-asked; !errors.Is(err, want) {
+					t.Errorf("%v, want %s", err, want.Code)
+				}
+			}
+			if document, err := s.store.Credential(ctx, hash.String()); err != nil || document != nil {
+				t.Errorf("the site remembers %s, %v", document, err)
+			}
+		})
 	}
 }
 
@@ -638,7 +642,9 @@ type faulty struct {
 	auth.DBTX
 	queries atomic.Int64
 	broken  atomic.Bool
-	hold    atomic.Pointer[chan struct{}]
+	hold    atomic.Pointer[chan struct{}] // before the database is asked
+	found   atomic.Int64
+	late    atomic.Pointer[chan struct{}] // after it has answered
 }
 
 func (f *faulty) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
@@ -653,7 +659,12 @@ func (f *faulty) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row 
 			return brokenRow{ctx.Err()}
 		}
 	}
-	return f.DBTX.QueryRow(ctx, sql, args...)
+	row := f.DBTX.QueryRow(ctx, sql, args...)
+	f.found.Add(1)
+	if late := f.late.Load(); late != nil {
+		<-*late
+	}
+	return row
 }
 
 func (f *faulty) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {

@@ -77,6 +77,10 @@ func (t *AccessTokens) Issue(session Session) (text string, expires time.Time, e
 func (t *AccessTokens) parse(ctx context.Context, text string) (accessClaims, error) {
 	var claims accessClaims
 	_, err := t.parser.ParseWithClaims(text, &claims, func(token *jwt.Token) (any, error) {
+		// RFC 7515, 4.1.11: what the header demands to be understood, and is not, refuses it.
+		if _, demands := token.Header["crit"]; demands {
+			return nil, errors.New("its header demands what this server does not know")
+		}
 		kid, _ := token.Header["kid"].(string)
 		key, err := t.keys.verifying(ctx, kid)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -91,6 +92,13 @@ type signedIn struct {
 }
 
 func (m *Module) signInOnce(ctx context.Context, request txn.Request, by string, person GitHubPerson, session secret) (who signedIn, err error) {
+	here, err := m.knownHere(ctx, person)
+	if err != nil {
+		return signedIn{}, err
+	}
+	if here != nil {
+		request.Actor = "user:" + here.Username // not what GitHub calls them by now
+	}
 	event := func() Event { return loginEvent(by, who, person, session) }
 	receipt, err := m.told(ctx, request, event, func(ctx context.Context, tx *txn.Builder) error {
 		known, readErr := m.known(ctx, tx, &person)
@@ -118,22 +126,33 @@ func (m *Module) signInOnce(ctx context.Context, request txn.Request, by string,
 	if !errors.Is(err, problem.MainUnreachable) {
 		return who, err
 	}
-	rows, readErr := db.New(m.config.DB).GetPerson(ctx, db.GetPersonParams{GithubID: person.ID, Username: person.Login})
-	if readErr != nil {
-		return signedIn{}, err // what cannot be read is no user that this site knows
-	}
-	known, refused := judgePerson(rows, person)
-	switch {
-	case refused != nil:
-		return signedIn{}, refused
-	case known == nil:
+	if here == nil {
 		return signedIn{}, err
 	}
-	who = signedIn{id: known.ID, username: known.Username, cut: true}
+	who = signedIn{id: here.ID, username: here.Username, cut: true}
 	if m.config.Audit != nil {
 		m.config.Audit.Record(ctx, event())
 	}
 	return who, nil
+}
+
+// knownHere is the user of a person as this site knows them, nil when it does not, or cannot say. One who may not log in
+// here is an error.
+func (m *Module) knownHere(ctx context.Context, person GitHubPerson) (*db.GetPersonRow, error) {
+	rows, err := db.New(m.config.DB).GetPerson(ctx, db.GetPersonParams{GithubID: person.ID, Username: person.Login})
+	if err != nil {
+		m.config.Logger.WarnContext(ctx, "whether this site knows who logs in cannot be read", "error", err)
+		return nil, nil
+	}
+	here, err := judgePerson(rows, person)
+	if err != nil || here == nil {
+		return nil, err
+	}
+	err = m.config.Credentials.admitted(ctx, api.Principal{Username: here.Username}, m.now())
+	if errors.Is(err, problem.Unauthorized) {
+		return nil, problem.Forbidden.New("the user is denied at this site")
+	}
+	return here, err
 }
 
 // loginEvent is what the audit log has of a login, and of what came with it: a new user, and which roles the teams give.
@@ -228,7 +247,7 @@ func (m *Module) renew(ctx context.Context, by secret, grace, youngerThan time.D
 	case turn == pending.LoginReused:
 		return Session{}, "", nil, problem.Unauthorized.New("the session is ended: what renews it was used twice")
 	case turn == pending.LoginRefused:
-		return Session{}, "", nil, problem.Unauthorized.New("this does not renew the session")
+		return Session{}, "", nil, notOfTheSession()
 	}
 	text, expires, err := m.config.AccessTokens.Issue(session)
 	if err != nil {
@@ -239,6 +258,11 @@ func (m *Module) renew(ctx context.Context, by secret, grace, youngerThan time.D
 		return session, "", access, nil
 	}
 	return session, next.text, access, nil
+}
+
+// notOfTheSession refuses a secret that names a session and is none of it: a guess.
+func notOfTheSession() error {
+	return fmt.Errorf("%w: %w", api.ErrWrongSecret, problem.Unauthorized.New("this does not renew the session"))
 }
 
 // turn puts the hash next in the place of what was presented to a session. A secret of the session that is not its newest

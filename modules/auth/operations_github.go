@@ -72,6 +72,7 @@ func registerGitHub(r *api.Router, m *Module) {
 			"and goes on to FRONTEND_URL. With main out of reach, a secondary site lets in whom it knows already, with the roles that it knows.",
 		Problems: []*problem.Kind{
 			loginNotConfigured, loginExpired, loginRefused, notAMember, usernameTaken, githubUnreachable, problem.MainUnreachable, problem.PendingUnavailable, problem.ReplicaUnreachable,
+			problem.CredentialsUnavailable,
 		},
 	}, m.endLogin)
 	api.Register(r, api.Op{
@@ -86,7 +87,7 @@ func registerGitHub(r *api.Router, m *Module) {
 		Description: "Until it is, the answer is `authorization-pending`. Then it is an access token and a refresh cookie, as of POST /auth/exchange.",
 		Problems: []*problem.Kind{
 			loginNotConfigured, authorizationPending, loginExpired, loginRefused, notAMember, usernameTaken, githubUnreachable, problem.MainUnreachable,
-			problem.PendingUnavailable, problem.ReplicaUnreachable, problem.TooManyRequests,
+			problem.PendingUnavailable, problem.ReplicaUnreachable, problem.CredentialsUnavailable, problem.TooManyRequests,
 		},
 	}, m.endDevice)
 }

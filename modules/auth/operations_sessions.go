@@ -125,7 +125,7 @@ func (m *Module) logout(ctx context.Context, in *logoutInput) (*logoutOutput, er
 		case err != nil:
 			return nil, err
 		case turn == pending.LoginRefused:
-			return nil, problem.Unauthorized.New("the refresh cookie is not of this session")
+			return nil, notOfTheSession()
 		}
 		if err := m.end(ctx, *session, everywhere); err != nil {
 			return nil, err

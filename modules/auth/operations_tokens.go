@@ -52,7 +52,7 @@ type APITokenNew struct {
 
 // APITokenCreate is the body that makes an API token.
 type APITokenCreate struct {
-	Name      string     `json:"name" minLength:"1" maxLength:"255" doc:"What it is for; unique among the user's active tokens." example:"primecam-daq"`
+	Name      string     `json:"name" minLength:"1" maxLength:"255" pattern:"\\S" patternDescription:"more than spaces" doc:"What it is for; unique among the user's active tokens." example:"primecam-daq"`
 	Scopes    []string   `json:"scopes,omitempty" maxItems:"100" doc:"Permissions, or all of an action such as read:*, to narrow the user's rights; none: all of them. A scope never adds a right." example:"[\"read:*\",\"write:observations\"]"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty" doc:"When it expires; absent: when it is revoked."`
 	UserID    *int64     `json:"user_id,omitempty" minimum:"1" doc:"For a service account: needs manage:users, and whatever the token is to permit. Absent: for yourself; people make their own."`
@@ -100,7 +100,7 @@ type (
 
 func registerTokens(r *api.Router, m *Module) {
 	api.Register(r, api.Op{
-		ID: "list-api-tokens", Method: http.MethodGet, Path: "/api/tokens", Permission: api.AnyUser, Tags: tags,
+		ID: "list-api-tokens", Method: http.MethodGet, Path: "/api/tokens", Permission: api.LoggedIn, Tags: tags,
 		Summary: "API tokens, by name", Filters: tokenFilters, Order: api.ByName,
 		Description: "Your own tokens; all of them for whoever may manage users. No secret is among what is stored, and so none here.",
 	}, m.listTokens)
@@ -111,7 +111,7 @@ func registerTokens(r *api.Router, m *Module) {
 		Problems:    []*problem.Kind{problem.Conflict, problem.MainUnreachable},
 	}, m.createToken)
 	api.Register(r, api.Op{
-		ID: "list-api-token-scopes", Method: http.MethodGet, Path: "/api/tokens/scopes", Permission: api.AnyUser, Tags: tags,
+		ID: "list-api-token-scopes", Method: http.MethodGet, Path: "/api/tokens/scopes", Permission: api.LoggedIn, Tags: tags,
 		Summary: "What a token can be narrowed to",
 	}, m.tokenScopes)
 	api.Register(r, api.Op{

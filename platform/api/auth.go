@@ -49,8 +49,8 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, bearer string) (Principal, error)
 }
 
-// ErrWrongSecret is what an Authenticator's error wraps when a credential is well-formed and nobody has it. A typing
-// error is none, its checksum tells; such a one is a guess, and guesses are counted.
+// ErrWrongSecret is what the error of an Authenticator, or of an operation that takes another secret, wraps when that is
+// well-formed and nobody has it. A typing error is none, its checksum tells; such a one is a guess, and guesses are counted.
 var ErrWrongSecret = errors.New("the credential is well-formed, and nobody has it")
 
 // How many wrong secrets an address may send: so many at once, and then one in a while.
@@ -137,7 +137,7 @@ func (r *Router) authenticate(req *http.Request) (Principal, error) {
 		return Principal{}, problem.Unauthorized.New("the request has no credential: send Authorization: Bearer <token>")
 	}
 	scheme, token, found := strings.Cut(headers[0], " ")
-	token = strings.TrimSpace(token)
+	token = strings.Trim(token, " \t")
 	if len(headers) > 1 || !found || !strings.EqualFold(scheme, "Bearer") || token == "" || strings.ContainsAny(token, " \t,") {
 		return Principal{}, problem.Unauthorized.New("the credential is not of the form Authorization: Bearer <token>")
 	}
@@ -147,12 +147,18 @@ func (r *Router) authenticate(req *http.Request) (Principal, error) {
 	client := r.proxies.client(req)
 	spent := !r.guesses.unused() && r.guesses.spent(caller(client), time.Now())
 	principal, err := r.opts.Authenticator.Authenticate(From(req.Context(), client, spent), token)
-	if errors.Is(err, ErrWrongSecret) {
-		if left, _ := r.guesses.take(caller(client), time.Now()); left == 0 && r.opts.Guessing != nil {
-			r.opts.Guessing(req.Context(), caller(client))
-		}
-	}
+	r.countGuess(req.Context(), caller(client), err)
 	return principal, err
+}
+
+// countGuess counts a request of an address that was refused for a wrong secret.
+func (r *Router) countGuess(ctx context.Context, from string, err error) {
+	if !errors.Is(err, ErrWrongSecret) {
+		return
+	}
+	if left, _ := r.guesses.take(from, time.Now()); left == 0 && r.opts.Guessing != nil {
+		r.opts.Guessing(ctx, from)
+	}
 }
 
 // credential names what a request was sent with, for what is counted by it.

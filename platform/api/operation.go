@@ -249,6 +249,7 @@ func (r *Router) answerError(ctx context.Context, st *state, err error) error {
 	if nm, ok := err.(*notModified); ok {
 		return nm
 	}
+	r.countGuess(ctx, caller(r.proxies.client(st.request)), err)
 	p := r.problems.From(err)
 	if p.Status >= 500 && p.Status != http.StatusServiceUnavailable && p.Status != http.StatusGatewayTimeout {
 		r.logger.ErrorContext(ctx, "operation failed", slogOperation(st), slogError(err))

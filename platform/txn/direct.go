@@ -45,7 +45,10 @@ type DirectConfig struct {
 
 // Direct is the Writer of the main site, and of the non-critical writes of a
 // secondary one: it commits on the primary before it returns.
-type Direct struct{ config DirectConfig }
+type Direct struct {
+	config   DirectConfig
+	attempts attempts
+}
 
 // NewDirect makes a Direct writer. Pool and Reader stay the caller's to close.
 func NewDirect(config DirectConfig) *Direct {
@@ -69,6 +72,10 @@ const numberPatience = 5 * time.Second
 
 // Write implements Writer.
 func (d *Direct) Write(ctx context.Context, req Request, build func(ctx context.Context, tx *Builder) error) (Receipt, error) {
+	return d.attempts.one(ctx, req, func() (Receipt, error) { return d.write(ctx, req, build) })
+}
+
+func (d *Direct) write(ctx context.Context, req Request, build func(ctx context.Context, tx *Builder) error) (Receipt, error) {
 	b := &Builder{id: newID(), now: newNow(d.config.Clock), siteID: d.config.SiteID, userID: req.UserID}
 	b.numbers = d.nextNumber
 	if req.ValidateOnly {
@@ -251,7 +258,7 @@ func (d *Direct) commit(ctx context.Context, req Request, draft draft) (Receipt,
 		if found != nil {
 			return *found, nil
 		}
-		return Receipt{}, problem.DatabaseBusy.New("another request with the same Idempotency-Key is on its way")
+		return Receipt{}, onItsWay()
 	case pg != nil && problem.ClassOf(err) == problem.Data:
 		return Receipt{}, refusals{d.config.Problems}.refusal(e, failedAt, err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/opsdb/opsdb/platform/lsn"
 	"github.com/opsdb/opsdb/platform/pending"
@@ -132,7 +133,7 @@ func TestRetryAtMainWhileTheFirstAttemptCommits(t *testing.T) {
 			if err := count(); err != nil || known != 0 {
 				t.Errorf("before the first attempt: %d in the ledger, %v", known, err)
 			}
-			if first, err = s.Direct.Write(ctx, request, func(_ context.Context, tx *txn.Builder) error {
+			if first, err = s.MainProcess().Write(ctx, request, func(_ context.Context, tx *txn.Builder) error {
 				tx.Add(txntest.NewWrite(tx, "once", nil))
 				return nil
 			}); err != nil {
@@ -291,8 +292,9 @@ func TestConcurrentRetriesAtMainWriteOnce(t *testing.T) {
 	receipts, errs := make(chan txn.Receipt, clients), make(chan error, clients)
 	gate := make(chan struct{})
 	for range clients {
+		process := s.MainProcess()
 		go func() {
-			r, err := s.Direct.Write(ctx, request, func(_ context.Context, tx *txn.Builder) error {
+			r, err := process.Write(ctx, request, func(_ context.Context, tx *txn.Builder) error {
 				<-gate // all have looked for the key by now, or will find it
 				tx.Add(txntest.NewWrite(tx, "once", nil))
 				return nil
@@ -316,6 +318,131 @@ func TestConcurrentRetriesAtMainWriteOnce(t *testing.T) {
 	}
 	if fresh != 1 || len(ids) != 1 || len(txntest.Bodies(t, s.PrimaryPool)) != 1 {
 		t.Errorf("%d first attempts, %d ids, rows %v", fresh, len(ids), txntest.Bodies(t, s.PrimaryPool))
+	}
+}
+
+// TestRequestsOfOneKeyWaitForTheFirstAndHoldNobodyUp: a client that repeats itself without end takes one connection to the
+// primary, of which a secondary site has few.
+func TestRequestsOfOneKeyWaitForTheFirstAndHoldNobodyUp(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	ctx := sandboxtest.Context(t)
+	id := txntest.Note(t, s.Direct, "a note", nil)
+	config := s.PrimaryPool.Config()
+	config.MaxConns = 2
+	few, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(few.Close)
+	direct := txn.NewDirect(txn.DirectConfig{Pool: few, Reader: s.MainReader, Catalog: s.Catalog, Problems: s.Problems, Site: sandboxtest.MainSite, SiteID: s.MainSiteID})
+	holder, err := s.Primary(t).Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := holder.Exec(ctx, "SELECT 1 FROM note WHERE id = $1 FOR UPDATE", id); err != nil {
+		t.Fatal(err)
+	}
+	request := txntest.Request("edit-note")
+	request.Key = "key-1"
+	other := request
+	other.Digest = []byte("another body")
+	type end struct {
+		receipt txn.Receipt
+		err     error
+	}
+	const clients = 40
+	ends, others := make(chan end, clients), make(chan end, 1)
+	write := func(ctx context.Context, request txn.Request) end {
+		r, err := direct.Write(ctx, request, func(_ context.Context, tx *txn.Builder) error {
+			tx.Add(txntest.Edit{ID: id, Body: "edited", Status: "open"})
+			return nil
+		})
+		return end{r, err}
+	}
+	go func() { ends <- write(ctx, request) }()
+	sandboxtest.Eventually(t, 10*time.Second, "the first request to wait at the primary", func() bool {
+		var waiting bool
+		if err := s.PrimaryPool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database())").Scan(&waiting); err != nil {
+			t.Fatal(err)
+		}
+		return waiting
+	})
+	for range clients - 1 {
+		go func() { ends <- write(ctx, request) }()
+	}
+	go func() { others <- write(ctx, other) }()
+	gone, hangUp := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer hangUp()
+	if e := write(gone, request); !errors.Is(e.err, problem.DatabaseBusy) {
+		t.Errorf("who does not wait for the first: %+v, %v", e.receipt, e.err)
+	}
+	began := time.Now()
+	txntest.Note(t, direct, "another's", nil)
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("another write took %v", took)
+	}
+	if err := holder.Rollback(ctx); err != nil {
+		t.Fatal(err)
+	}
+	fresh, ids := 0, map[uuid.UUID]bool{}
+	for range clients {
+		e := <-ends
+		if e.err != nil {
+			t.Fatal(e.err)
+		}
+		ids[e.receipt.TransactionID] = true
+		if !e.receipt.Replayed {
+			fresh++
+		}
+	}
+	if fresh != 1 || len(ids) != 1 {
+		t.Errorf("%d first attempts, %d transactions", fresh, len(ids))
+	}
+	if e := <-others; !errors.Is(e.err, problem.IdempotencyKeyReused) {
+		t.Errorf("another request with the key: %+v, %v", e.receipt, e.err)
+	}
+}
+
+// TestTheNextTriesWhenTheFirstOfAKeyFails: a refusal is its own.
+func TestTheNextTriesWhenTheFirstOfAKeyFails(t *testing.T) {
+	t.Parallel()
+	s := txntest.New(t)
+	ctx := sandboxtest.Context(t)
+	request := txntest.Request("write-note")
+	request.Key = "key-1"
+	began, goOn := make(chan struct{}), make(chan struct{})
+	first := make(chan error, 1)
+	go func() {
+		_, err := s.Direct.Write(ctx, request, func(context.Context, *txn.Builder) error {
+			close(began)
+			<-goOn
+			return problem.Conflict.New("not now")
+		})
+		first <- err
+	}()
+	<-began
+	second := make(chan error, 1)
+	go func() {
+		r, err := s.Direct.Write(ctx, request, func(_ context.Context, tx *txn.Builder) error {
+			tx.Add(txntest.NewWrite(tx, "once", nil))
+			return nil
+		})
+		if r.Replayed {
+			err = errors.Join(err, errors.New("it is a replay of nothing"))
+		}
+		second <- err
+	}()
+	time.Sleep(50 * time.Millisecond)
+	close(goOn)
+	if err := <-first; !errors.Is(err, problem.Conflict) {
+		t.Errorf("the first: %v", err)
+	}
+	if err := <-second; err != nil {
+		t.Errorf("the second: %v", err)
+	}
+	if got := txntest.Bodies(t, s.PrimaryPool); len(got) != 1 {
+		t.Errorf("the primary has %v", got)
 	}
 }
 

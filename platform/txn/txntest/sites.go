@@ -67,12 +67,17 @@ func Wire(t testing.TB, pair *sandboxtest.Pair, steps ...txn.Step) *Sites {
 	s.ReplicaPool = pool(t, pg.OpenReader, pair.ReaderURL)
 	s.MainReader = pending.NewReader(s.PrimaryPool, nil, sandboxtest.MainSite, pending.Limits{})
 	s.MainReader.CheckOn(pool(t, pg.OpenChecks, pair.MainRoleURL))
-	s.Direct = txn.NewDirect(txn.DirectConfig{
-		Pool: s.PrimaryPool, Reader: s.MainReader,
-		Catalog: s.Catalog, Problems: s.Problems, Site: sandboxtest.MainSite, SiteID: pair.MainSiteID,
-	})
+	s.Direct = s.MainProcess()
 	s.Store, s.Reader, s.Buffered = s.Process(t)
 	return s
+}
+
+// MainProcess is the writer of another API process of main. It has the connections of the others.
+func (s *Sites) MainProcess() *txn.Direct {
+	return txn.NewDirect(txn.DirectConfig{
+		Pool: s.PrimaryPool, Reader: s.MainReader,
+		Catalog: s.Catalog, Problems: s.Problems, Site: sandboxtest.MainSite, SiteID: s.MainSiteID,
+	})
 }
 
 // Process opens what another API process of the secondary site has: its own view

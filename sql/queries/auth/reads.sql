@@ -195,6 +195,11 @@ SELECT EXISTS (SELECT FROM api_token t WHERE t.user_id = @user_id AND t.name = @
 -- name: ListActiveTokens :many
 SELECT t.id, t.token_hash::text AS token_hash FROM api_token t WHERE t.user_id = @user_id AND t.is_active ORDER BY t.id;
 
+-- ListTokensInUse returns the hashes of the active tokens that were used, or made, last.
+-- name: ListTokensInUse :many
+SELECT t.token_hash::text AS token_hash FROM api_token t
+WHERE t.is_active ORDER BY greatest(t.last_used_at, t.created_at) DESC, t.id LIMIT @max_rows;
+
 -- GetPreferences returns what a user has set.
 -- name: GetPreferences :one
 SELECT preferences, version, updated_at FROM user_preference WHERE user_id = @user_id;

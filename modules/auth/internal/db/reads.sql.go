@@ -1360,6 +1360,32 @@ func (q *Queries) ListTokens(ctx context.Context, arg ListTokensParams) ([]ListT
 	return items, nil
 }
 
+const listTokensInUse = `-- name: ListTokensInUse :many
+SELECT t.token_hash::text AS token_hash FROM api_token t
+WHERE t.is_active ORDER BY greatest(t.last_used_at, t.created_at) DESC, t.id LIMIT $1
+`
+
+// ListTokensInUse returns the hashes of the active tokens that were used, or made, last.
+func (q *Queries) ListTokensInUse(ctx context.Context, maxRows int32) ([]string, error) {
+	rows, err := q.db.Query(ctx, listTokensInUse, maxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var token_hash string
+		if err := rows.Scan(&token_hash); err != nil {
+			return nil, err
+		}
+		items = append(items, token_hash)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listUsers = `-- name: ListUsers :many
 SELECT u.id, u.username, u.github_id, u.email, u.full_name, u.avatar_url, u.is_active, u.is_service, u.last_login_at,
     ARRAY(SELECT r.name FROM user_role ur JOIN role r ON r.id = ur.role_id WHERE ur.user_id = u.id ORDER BY r.name)::text[] AS roles,
