@@ -90,7 +90,7 @@ func examine(ctx context.Context, c *config.Config) (examination, error) {
 		found = append(found, examined{Server: name, Findings: findings, Reports: reports})
 		return nil
 	}
-	found = append(found, examineKeys(c))
+	found = append(found, examineKeys(c), examineProxy(c))
 	if err := add("primary", c.MainDB.URL, pg.Expectation{Primary: true, SchemaVersion: version, Privileges: writePrivileges()}, !c.IsMain()); err != nil {
 		return nil, err
 	}
@@ -109,8 +109,9 @@ func examine(ctx context.Context, c *config.Config) (examination, error) {
 
 // What is examined beside servers.
 const (
-	findingSite = "site"
-	findingKey  = "signing_key"
+	findingSite    = "site"
+	findingKey     = "signing_key"
+	findingProxies = "trusted_proxies"
 )
 
 // examineSite looks for the site in its own database.
@@ -135,6 +136,20 @@ func examineKeys(c *config.Config) examined {
 		f.OK, f.Detail = false, err.Error()+" (opsdb keys init)"
 	}
 	return examined{Server: "keys", Findings: pg.Findings{f}}
+}
+
+// examineProxy looks for the proxy that must be in front of an encrypted address, for this server speaks HTTP: one that is
+// not trusted is the one client of all limits.
+func examineProxy(c *config.Config) examined {
+	f := pg.Finding{Name: findingProxies, OK: true, Detail: strings.Join(c.TrustedProxies, ", ")}
+	switch {
+	case len(c.TrustedProxies) > 0:
+	case strings.HasPrefix(c.BackendURL, "https:"):
+		f.OK, f.Detail = false, "BACKEND_URL is encrypted by a proxy, whose address all clients have here, in limits and the audit log: name it in TRUSTED_PROXIES"
+	default:
+		f.Detail = "none, and BACKEND_URL needs none"
+	}
+	return examined{Server: "proxy", Findings: pg.Findings{f}, Reports: true}
 }
 
 func examineRedis(ctx context.Context, c *config.Config) (examined, error) {

@@ -155,26 +155,33 @@ func TestWhatIsNoValidAccessTokenIsRefused(t *testing.T) {
 			t.Fatalf("a valid token: %v", err)
 		}
 		parts := strings.Split(valid, ".")
+		demanding := jwt.NewWithClaims(jwt.SigningMethodEdDSA, s.claims(vera))
+		demanding.Header["kid"], demanding.Header["crit"], demanding.Header["b64"] = key.ID, []string{"b64"}, true // RFC 7797
+		demands, err := demanding.SignedString(key.Private)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for name, text := range map[string]string{
-			"no algorithm":               sign(t, jwt.SigningMethodNone, key.ID, s.claims(vera), jwt.UnsafeAllowNoneSignatureType),
-			"the public key as a secret": sign(t, jwt.SigningMethodHS256, key.ID, s.claims(vera), []byte(key.Private.Public().(ed25519.PublicKey))),
-			"a foreign key":              sign(t, jwt.SigningMethodEdDSA, foreign.ID, s.claims(vera), foreign.Private),
-			"a foreign key under our id": sign(t, jwt.SigningMethodEdDSA, key.ID, s.claims(vera), foreign.Private),
-			"an unknown key":             sign(t, jwt.SigningMethodEdDSA, "nowhere", s.claims(vera), key.Private),
-			"another issuer":             ours(with(func(c jwt.MapClaims) { c["iss"] = "github" })),
-			"another audience":           ours(with(func(c jwt.MapClaims) { c["aud"] = "cornell" })),
-			"no audience":                ours(with(func(c jwt.MapClaims) { delete(c, "aud") })),
-			"no end":                     ours(with(func(c jwt.MapClaims) { delete(c, "exp") })),
-			"its end reached":            ours(with(func(c jwt.MapClaims) { c["exp"] = s.clock.now().Add(-time.Second).Unix() })),
-			"no session":                 ours(with(func(c jwt.MapClaims) { delete(c, "sid") })),
-			"an unknown session":         ours(with(func(c jwt.MapClaims) { c["sid"] = uuid.NewString() })),
-			"an ended session":           ours(s.claims(ended)),
-			"another's session":          ours(with(func(c jwt.MapClaims) { c["sub"] = "other" })),
-			"an unknown user":            ours(with(func(c jwt.MapClaims) { c["sub"] = "nobody" })),
-			"an inactive user":           ours(s.claims(gone)),
-			"another payload":            parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"admin"}`)) + "." + parts[2],
-			"no signature":               parts[0] + "." + parts[1] + ".",
-			"too long":                   valid + strings.Repeat("A", 5000),
+			"an extension that it demands": demands,
+			"no algorithm":                 sign(t, jwt.SigningMethodNone, key.ID, s.claims(vera), jwt.UnsafeAllowNoneSignatureType),
+			"the public key as a secret":   sign(t, jwt.SigningMethodHS256, key.ID, s.claims(vera), []byte(key.Private.Public().(ed25519.PublicKey))),
+			"a foreign key":                sign(t, jwt.SigningMethodEdDSA, foreign.ID, s.claims(vera), foreign.Private),
+			"a foreign key under our id":   sign(t, jwt.SigningMethodEdDSA, key.ID, s.claims(vera), foreign.Private),
+			"an unknown key":               sign(t, jwt.SigningMethodEdDSA, "nowhere", s.claims(vera), key.Private),
+			"another issuer":               ours(with(func(c jwt.MapClaims) { c["iss"] = "github" })),
+			"another audience":             ours(with(func(c jwt.MapClaims) { c["aud"] = "cornell" })),
+			"no audience":                  ours(with(func(c jwt.MapClaims) { delete(c, "aud") })),
+			"no end":                       ours(with(func(c jwt.MapClaims) { delete(c, "exp") })),
+			"its end reached":              ours(with(func(c jwt.MapClaims) { c["exp"] = s.clock.now().Add(-time.Second).Unix() })),
+			"no session":                   ours(with(func(c jwt.MapClaims) { delete(c, "sid") })),
+			"an unknown session":           ours(with(func(c jwt.MapClaims) { c["sid"] = uuid.NewString() })),
+			"an ended session":             ours(s.claims(ended)),
+			"another's session":            ours(with(func(c jwt.MapClaims) { c["sub"] = "other" })),
+			"an unknown user":              ours(with(func(c jwt.MapClaims) { c["sub"] = "nobody" })),
+			"an inactive user":             ours(s.claims(gone)),
+			"another payload":              parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"admin"}`)) + "." + parts[2],
+			"no signature":                 parts[0] + "." + parts[1] + ".",
+			"too long":                     valid + strings.Repeat("A", 5000),
 		} {
 			for range 2 {
 				if _, err := s.auth.Authenticate(ctx, text); !errors.Is(err, problem.Unauthorized) {

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/opsdb/opsdb/modules/auth"
@@ -94,7 +95,11 @@ func newLoginSite(t testing.TB, secondary bool) *loginSite {
 	} else {
 		reader.CheckOn(open(pg.OpenChecks, readerURL))
 	}
-	router, err := api.New(api.Options{Site: s.name(), Authenticator: s.auth, Problems: problems, Logger: logger})
+	var audit *auth.Log
+	router, err := api.New(api.Options{
+		Site: s.name(), Authenticator: s.auth, Problems: problems, Logger: logger,
+		Guessing: func(ctx context.Context, address string) { audit.Guessing(ctx, address) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,8 +110,9 @@ func newLoginSite(t testing.TB, secondary bool) *loginSite {
 			Store: s.store, Reader: reader, Catalog: catalog, Problems: problems, Site: s.name(), SiteID: config.SiteID,
 		})
 	}
+	audit = auth.NewLog(log)
 	auth.New(auth.Config{
-		Audit: auth.NewLog(log), Site: s.name(), Reader: reader, Direct: direct, Critical: log.Writer, DB: s.db, Keys: s.keys, AccessTokens: s.access, Sessions: s.sessions, Credentials: s.auth,
+		Audit: audit, Site: s.name(), Reader: reader, Direct: direct, Critical: log.Writer, DB: s.db, Keys: s.keys, AccessTokens: s.access, Sessions: s.sessions, Credentials: s.auth,
 		GitHub: auth.NewGitHub(auth.GitHubOptions{
 			ClientID: githubtest.ClientID, ClientSecret: githubtest.ClientSecret, Organisation: githubtest.Organisation,
 			TeamRoles: map[string]string{"observers": "observer", "instrument-builders": "service", "admins": "admin", "ghosts": "no-such-role"},
@@ -477,6 +483,90 @@ func TestDeniedSessionIsOut(t *testing.T) {
 			t.Errorf("%s is let in again: %d %s", subject, refreshed.status, refreshed.text)
 		}
 	}
+}
+
+// TestDeniedUserDoesNotLogIn: nor is there an event of a login that has let nobody in.
+func TestDeniedUserDoesNotLogIn(t *testing.T) {
+	t.Parallel()
+	s := newLoginSite(t, true)
+	boss := s.auditor(t)
+	b := s.browser(t)
+	b.login(t, "vera")
+	if err := s.store.Deny(sandboxtest.Context(t), auth.Subject{Username: "vera"}.String(), "a test"); err != nil {
+		t.Fatal(err)
+	}
+	s.clock.advance(2 * time.Second)
+	for _, cut := range []bool{false, true} {
+		s.cut.Store(cut)
+		if end := b.confirm(t, b.toGitHub(t), "vera"); !is(end, http.StatusForbidden, "forbidden") {
+			t.Errorf("the link is cut: %t: %d %s", cut, end.status, end.text)
+		}
+	}
+	logins, text := s.logged(t, boss, "login")
+	refused, more := s.logged(t, boss, "login.refused")
+	if len(logins) != 1 || len(refused) != 2 {
+		t.Errorf("%d logins and %d refused: %s%s", len(logins), len(refused), text, more)
+	}
+	s.cut.Store(false)
+	b.login(t, "henrietta")
+}
+
+// TestLedgerNamesWhoLogsInAsTheyAreCalledHere: whatever GitHub calls them.
+func TestLedgerNamesWhoLogsInAsTheyAreCalledHere(t *testing.T) {
+	t.Parallel()
+	bothLoginSites(t, func(t *testing.T, s *loginSite) {
+		ctx := sandboxtest.Context(t)
+		s.user(t, "ada", "observer")
+		account := int64(11) // vera's
+		if err := s.admin.LinkGitHub(ctx, "ada", &account); err != nil {
+			t.Fatal(err)
+		}
+		s.replay(t)
+		b := s.browser(t)
+		if me := b.as(t, b.login(t, "vera")); me.body["username"] != "ada" {
+			t.Fatalf("%d %s", me.status, me.text)
+		}
+		b.login(t, "henrietta") // for the first time
+		rows, err := s.main.Query(ctx, "SELECT actor FROM applied_transaction WHERE operation = 'end-login' ORDER BY applied_at")
+		if err != nil {
+			t.Fatal(err)
+		}
+		actors, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil || !slices.Equal(actors, []string{"user:ada", "user:henrietta"}) {
+			t.Errorf("the ledger has %q, %v", actors, err)
+		}
+	})
+}
+
+// TestWrongRefreshTokensAreGuesses: the audit log tells of the address; the session goes on.
+func TestWrongRefreshTokensAreGuesses(t *testing.T) {
+	t.Parallel()
+	bothLoginSites(t, func(t *testing.T, s *loginSite) {
+		boss := s.auditor(t)
+		b := s.browser(t)
+		b.login(t, "vera")
+		good := b.cookie(t)
+		content, err := base64.RawURLEncoding.DecodeString(good.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wrong := *good
+		wrong.Value = base64.RawURLEncoding.EncodeToString(slices.Concat(content[:16], make([]byte, 48)))
+		for n := range 30 {
+			b.keep(t, &wrong)
+			path := []string{"/auth/refresh", "/auth/logout"}[n%2]
+			if guess := b.post(t, path, nil); guess.status != http.StatusUnauthorized {
+				t.Errorf("%s: %d %s", path, guess.status, guess.text)
+			}
+		}
+		if events, text := s.logged(t, boss, "credential.guessing"); len(events) < 1 || len(events) > 10 {
+			t.Errorf("%d events of 30 guesses: %s", len(events), text)
+		}
+		b.keep(t, good)
+		if owner := b.post(t, "/auth/refresh", nil); owner.status != http.StatusOK {
+			t.Errorf("the session: %d %s", owner.status, owner.text)
+		}
+	})
 }
 
 // TestOwnSessionsAreListedAndEnded: one's own at this site, and nobody else's, by who has logged in.

@@ -76,7 +76,7 @@ func TestWhoHasLostARightDoesNotGetItBackWhereThatIsNotKnownYet(t *testing.T) {
 				s.do(t, l.token, "GET", "/auth/me", nil).want(http.StatusOK) // the site does not know yet
 				for what, answer := range change(l) {
 					if answer.status != http.StatusForbidden {
-						t.Errorf("%s: %s: %d %s", name, what, answer.status, answer.body)
+						t.Fatalf("%s: %s: %d %s", name, what, answer.status, answer.body)
 					}
 				}
 			}

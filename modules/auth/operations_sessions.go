@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -97,7 +98,7 @@ func (m *Module) refresh(ctx context.Context, _ *struct{}) (*accessOutput, error
 	var refused *problem.Problem
 	if errors.As(err, &refused) && errors.Is(err, problem.Unauthorized) {
 		gone := m.refreshCookie("", time.Time{})
-		return nil, refused.WithHeader("Set-Cookie", gone.String())
+		return nil, fmt.Errorf("%w: %w", refused.WithHeader("Set-Cookie", gone.String()), err)
 	}
 	if err != nil {
 		return nil, err

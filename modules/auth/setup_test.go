@@ -95,7 +95,11 @@ func serveOn(t testing.TB, pair *sandboxtest.Pair, secondary bool) *served {
 		tracker := lsn.New(lsn.Config{Pool: s.db, Site: s.Site})
 		tracker.Start(t.Context())
 		t.Cleanup(tracker.Stop)
-		config.Replayed = tracker.Wait
+		config.Replayed = func(ctx context.Context, at lsn.Position) error {
+			limited, cancel := context.WithTimeout(ctx, 20*time.Second)
+			defer cancel()
+			return tracker.Wait(limited, at)
+		}
 		credentials.Credentials, credentials.LookupTimeout = s.store, 20*time.Second
 	}
 	credentials.DB, s.reader = s.db, config.Reader

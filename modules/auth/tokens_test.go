@@ -41,10 +41,13 @@ func TestTokensAreMadeShownOnceAndRevoked(t *testing.T) {
 		s.do(t, text, "POST", "/api/tokens", map[string]any{"name": "child"}).refused(problem.Forbidden)
 		path := fmt.Sprintf("/api/tokens/%v", made["id"])
 		s.do(t, text, "DELETE", path, nil).refused(problem.Forbidden)
+		s.do(t, text, "GET", "/api/tokens", nil).refused(problem.Forbidden)
+		s.do(t, text, "GET", "/api/tokens/scopes", nil).refused(problem.Forbidden)
 
 		s.do(t, "login:ada", "POST", "/api/tokens", map[string]any{"name": "laptop"}).refused(problem.Conflict)
 		s.do(t, "login:ada", "POST", "/api/tokens", map[string]any{"name": "x", "scopes": []string{"read:nothing", "*"}}).refused(problem.Invalid)
 		s.do(t, "login:ada", "POST", "/api/tokens", map[string]any{"name": "x", "expires_at": time.Now().Add(-time.Hour)}).refused(problem.Invalid)
+		s.do(t, "login:ada", "POST", "/api/tokens", map[string]any{"name": "  "}).refused(problem.Invalid)
 		s.do(t, boss, "POST", "/api/tokens", map[string]any{"name": "x", "user_id": s.id(t, "ada")}).refused(problem.Invalid) // a person
 		other := map[string]any{"name": "daq", "user_id": account["id"]}
 		s.do(t, "login:ada", "POST", "/api/tokens", other).refused(problem.Forbidden)

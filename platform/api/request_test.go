@@ -29,7 +29,7 @@ func TestCredentialsComeBeforeEverythingElse(t *testing.T) {
 			}
 		}
 	}
-	for _, credential := range []string{"Bearer wrong", "Basic observer", "Bearer", "Bearer  ", "Bearer observer observer", "observer"} {
+	for _, credential := range []string{"Bearer wrong", "Basic observer", "Bearer", "Bearer  ", "Bearer observer observer", "observer", "Bearer \u00a0observer", "Bearer observer\u3000"} {
 		p.problem(p.do("GET", "/lamps", "", "Authorization", credential), 401, "unauthenticated")
 	}
 	p.problem(p.do("POST", "/lamps?bad=1", "{broken", "Authorization", "Bearer nobody", "Content-Type", "text/plain"), 403, "forbidden")
