@@ -37,7 +37,7 @@ func TestLoginOfOthers(t *testing.T) {
 		{observatorySite, ready.ObservatoryURL, ready.MainURL, ready.LinkURL + "/link"},
 	}
 	for _, site := range sites {
-		t.Run("libraries at "+site.name, func(t *testing.T) { run(t, "libraries.mjs", site.api, site.name, site.other) })
+		t.Run("libraries at "+site.name, func(t *testing.T) { run(t, "libraries.mjs", site.api, site.name, site.other, ready.LinkURL+"/link") })
 		t.Run("a browser at "+site.name, func(t *testing.T) {
 			args := []string{"browser.mjs", console.page(site.api), site.api, chromium}
 			if site.link != "" {

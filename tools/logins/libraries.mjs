@@ -1,14 +1,15 @@
 // Logs in to a site as a program does, with libraries that know nothing of opsdb: oauth4webapi judges what OAuth
 // answers look like, jose verifies the tokens against the published keys.
 //
-//   node libraries.mjs API SITE OTHER-API
+//   node libraries.mjs API SITE OTHER-API LINK
 //
-// OTHER-API is another site's: its keys verify this one's tokens too, and it accepts none of them.
+// OTHER-API is another site's: its keys verify this one's tokens too, and it accepts none of them. LINK is the control
+// address of the line between the sites.
 import assert from 'node:assert/strict'
 import { createRemoteJWKSet, decodeProtectedHeader, jwtVerify } from 'jose'
 import * as oauth from 'oauth4webapi'
 
-const [api, site, otherAPI] = process.argv.slice(2)
+const [api, site, otherAPI, link] = process.argv.slice(2)
 
 // Browser keeps cookies, and follows no redirection by itself.
 class Browser {
@@ -70,13 +71,13 @@ async function verify(token, subject) {
 
 const me = (at, token) => fetch(at + '/auth/me', { headers: { Authorization: `Bearer ${token}` } })
 
-// codeFlow returns the one-time code of a login, and the verifier that belongs to it.
-async function codeFlow(browser, login) {
+// codeFlow returns the one-time code of a login at a site, and the verifier that belongs to it.
+async function codeFlow(browser, login, at = api) {
   const verifier = oauth.generateRandomCodeVerifier()
   const challenge = await oauth.calculatePKCECodeChallenge(verifier)
-  const authorize = await browser.follow(await browser.go(`${api}/github/login?code_challenge_method=S256&code_challenge=${challenge}`))
+  const authorize = await browser.follow(await browser.go(`${at}/github/login?code_challenge_method=S256&code_challenge=${challenge}`))
   const asked = authorize.searchParams
-  assert.equal(asked.get('redirect_uri'), `${api}/github/callback`)
+  assert.equal(asked.get('redirect_uri'), `${at}/github/callback`)
   assert.equal(asked.get('code_challenge_method'), 'S256')
   assert.notEqual(asked.get('code_challenge'), challenge, 'the two halves of a login have a verifier each')
   const back = await browser.follow(await browser.go(authorize, { form: { login } }))
@@ -125,6 +126,35 @@ async function codesAreOfNoUseToOthers() {
   await refused(await me(api, tokens.access_token), 401)
 }
 
+// logsOutEverywhere ends at another site what was begun there, with the link cut as soon as it is back.
+async function logsOutEverywhere() {
+  const line = async up => assert.ok((await fetch(link, { method: 'PUT', body: JSON.stringify({ up }), headers: { 'Content-Type': 'application/json' } })).ok)
+  const begun = async at => {
+    const browser = new Browser()
+    const { code, verifier } = await codeFlow(browser, 'henrietta', at)
+    const answer = await browser.go(at + '/auth/exchange', { json: { code, code_verifier: verifier } })
+    assert.equal(answer.status, 200, await answer.clone().text())
+    return { browser, token: (await answer.json()).access_token }
+  }
+  const [here, there] = [await begun(api), await begun(otherAPI)]
+  assert.equal((await me(otherAPI, there.token)).status, 200)
+  await line(false)
+  try {
+    assert.equal((await here.browser.go(api + '/auth/logout', { json: { everywhere: true } })).status, 204)
+    await refused(await me(api, here.token), 401)
+    assert.equal((await me(otherAPI, there.token)).status, 200, 'the other site knows of it although the link is cut')
+  } finally {
+    await line(true)
+  }
+  for (const deadline = Date.now() + 60_000; (await me(otherAPI, there.token)).status !== 401;) {
+    assert.ok(Date.now() < deadline, 'a minute later the other site knows nothing of it')
+    await new Promise(resolve => setTimeout(resolve, 200))
+  }
+  await refused(await there.browser.go(otherAPI + '/auth/refresh', { method: 'POST' }), 401)
+  const again = await begun(otherAPI) // a later one is not meant
+  assert.equal((await me(otherAPI, again.token)).status, 200)
+}
+
 async function isNoMember() {
   const browser = new Browser()
   const challenge = await oauth.calculatePKCECodeChallenge(oauth.generateRandomCodeVerifier())
@@ -148,7 +178,7 @@ async function logsInByDevice() {
   await refused(await new Browser().go(api + '/github/device/token', poll), 403) // once
 }
 
-for (const attempt of [logsInByCode, codesAreOfNoUseToOthers, isNoMember, logsInByDevice]) {
+for (const attempt of [logsInByCode, codesAreOfNoUseToOthers, isNoMember, logsInByDevice, logsOutEverywhere]) {
   await attempt()
   console.log('ok', attempt.name)
 }
