@@ -217,6 +217,47 @@ func TestNoClockThatIsSetMeasuresTime(t *testing.T) {
 	}
 }
 
+// TestCryptographyIsInTheInventory: nothing uses an algorithm that docs/security.md#cryptography does not name, and AES only as
+// GCM, which notices what was changed.
+func TestCryptographyIsInTheInventory(t *testing.T) {
+	security, err := os.ReadFile("docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, inventory, found := strings.Cut(string(security), "\n## Cryptography\n")
+	if !found {
+		t.Fatal("docs/security.md has no inventory of cryptography")
+	}
+	inventory, _, _ = strings.Cut(inventory, "\n## ")
+	used := 0
+	for _, s := range sources(t) {
+		for _, imp := range s.imports {
+			if !strings.HasPrefix(imp, "crypto/") && !strings.HasPrefix(imp, "hash/") && !strings.HasPrefix(imp, "golang.org/x/crypto/") {
+				continue
+			}
+			used++
+			if !strings.Contains(inventory, "`"+imp+"`") {
+				t.Errorf("%s imports %s, which the inventory of docs/security.md does not have", s.file, imp)
+			}
+			if imp != "crypto/cipher" {
+				continue
+			}
+			text, err := os.ReadFile(s.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, call := range strings.Split(string(text), "cipher.New")[1:] {
+				if !strings.HasPrefix(call, "GCM") {
+					t.Errorf("%s encrypts with cipher.New%.10s", s.file, call)
+				}
+			}
+		}
+	}
+	if used < 10 {
+		t.Errorf("%d uses were found", used)
+	}
+}
+
 // TestEveryLogOfATestIsSearchedForSecrets: a test gives the product a logger of observetest, at the level debug, or none.
 func TestEveryLogOfATestIsSearchedForSecrets(t *testing.T) {
 	searched := 0

@@ -309,6 +309,10 @@ func TestTheImageIsStaticAndNotRoots(t *testing.T) {
 			t.Errorf("the Dockerfile has no line %q", line)
 		}
 	}
+	_, image, _ := strings.Cut(read(t, "Dockerfile"), "\nFROM alpine")
+	if got := regexp.MustCompile(`(?m)^(COPY|ADD) .*$`).FindAllString(image, -1); !slices.Equal(got, []string{"COPY --from=build /opsdb /usr/local/bin/opsdb"}) {
+		t.Errorf("into the image go %q, and not the binary alone", got)
+	}
 	if !strings.Contains(read(t, "../.dockerignore"), "**/.env\n") {
 		t.Error("secrets can become a layer of the image")
 	}

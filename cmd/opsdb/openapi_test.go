@@ -3,8 +3,11 @@ package main
 import (
 	"bytes"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/opsdb/opsdb/platform/api"
@@ -36,6 +39,39 @@ func TestDocumentIsWhatIsCommitted(t *testing.T) {
 		if diff := cmp.Diff(string(want), got.String()); diff != "" {
 			t.Errorf("%s differs from what opsdb %v prints (make gen writes it):\n%s", document.file, document.args, diff)
 		}
+	}
+}
+
+// TestAccessTokensComeFromALoginAlone: by the code or the device's flow and by renewing its session; there is no password to
+// send, and no address that has a token in it.
+func TestAccessTokensComeFromALoginAlone(t *testing.T) {
+	r, err := describe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for path, item := range r.OpenAPI().Paths {
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
+			if op == nil {
+				continue
+			}
+			for _, p := range op.Parameters {
+				if p.In != "header" && (strings.Contains(p.Name, "token") || strings.Contains(p.Name, "password")) {
+					t.Errorf("%s takes a secret as %s in its address", op.OperationID, p.Name)
+				}
+			}
+			for status, answer := range op.Responses {
+				for _, content := range answer.Content {
+					if content.Schema != nil && content.Schema.Ref == "#/components/schemas/AccessToken" && status < "300" {
+						got = append(got, path)
+					}
+				}
+			}
+		}
+	}
+	slices.Sort(got)
+	if diff := cmp.Diff([]string{"/auth/exchange", "/auth/refresh", "/github/device/token"}, got); diff != "" {
+		t.Errorf("what gives access tokens (-want +got):\n%s", diff)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/opsdb/opsdb/modules/auth"
+	"github.com/opsdb/opsdb/platform/api"
 	"github.com/opsdb/opsdb/platform/problem"
 	"github.com/opsdb/opsdb/platform/sandbox/sandboxtest"
 )
@@ -122,6 +123,20 @@ func TestScopesAreListed(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestOnlyADemoGivesTokensAway: elsewhere there is no such operation.
+func TestOnlyADemoGivesTokensAway(t *testing.T) {
+	for _, demo := range []bool{false, true} {
+		r, err := api.New(api.Options{Site: "cologne"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		auth.New(auth.Config{Demo: demo}).Register(r)
+		if _, there := r.OpenAPI().Paths["/api/demo/create-demo-token"]; there != demo {
+			t.Errorf("DEMO_MODE=%t: the operation is there: %t", demo, there)
+		}
+	}
 }
 
 func TestDemoGivesTokensAway(t *testing.T) {

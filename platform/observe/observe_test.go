@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -28,6 +29,10 @@ func TestLinesCarryRequestAndSite(t *testing.T) {
 	var line map[string]any
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
 		t.Fatalf("%v: %s", err, out.String())
+	}
+	at, err := time.Parse(time.RFC3339Nano, fmt.Sprint(line["time"])) // with its offset from UTC
+	if err != nil || time.Since(at).Abs() > time.Minute {
+		t.Errorf("its time is %v: %v", line["time"], err)
 	}
 	for name, want := range map[string]string{"msg": "shown", "request_id": "r1", "site": "observatory", "component": "x", "level": "INFO"} {
 		if line[name] != want {
