@@ -200,44 +200,6 @@ func (a *Authenticator) knows(ctx context.Context, hash Hash) bool {
 	return a.inUse.has(ctx, a, hash)
 }
 
-// inUse are the API tokens that there are, as far as they have room, those in use first. A process that has seen none yet
-// thus tells them from guesses, with one look-up in a while for all guesses together.
-type inUse struct {
-	mu     sync.Mutex
-	asked  time.Time
-	hashes map[string]bool
-}
-
-// inUseFor is how long the list of tokens in use is trusted: so long a new token waits beside somebody who guesses.
-const inUseFor = 5 * time.Second
-
-func (u *inUse) has(ctx context.Context, a *Authenticator, hash Hash) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	now := a.now()
-	if u.asked.IsZero() || now.Sub(u.asked) >= inUseFor {
-		u.asked = now // also when it fails: what was read last still is a help
-		if err := u.read(ctx, a); err != nil {
-			a.logger.WarnContext(ctx, "which API tokens are in use cannot be read", "error", err)
-		}
-	}
-	return u.hashes[hash.String()]
-}
-
-func (u *inUse) read(ctx context.Context, a *Authenticator) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.patience(nil))
-	defer cancel()
-	hashes, err := db.New(a.db).ListTokensInUse(ctx, cacheSize)
-	if err != nil {
-		return err
-	}
-	u.hashes = make(map[string]bool, len(hashes))
-	for _, hash := range hashes {
-		u.hashes[hash] = true
-	}
-	return nil
-}
-
 // verified returns the principal of a credential by the hash of its text: as it was found lately, or as look finds it,
 // with how long that may be trusted.
 func (a *Authenticator) verified(ctx context.Context, hash Hash, look func(ctx context.Context) (api.Principal, time.Duration, error)) (api.Principal, time.Time, error) {
