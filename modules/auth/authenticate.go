@@ -194,10 +194,11 @@ func (a *Authenticator) knows(ctx context.Context, hash Hash) bool {
 	if a.cache.has(hash) {
 		return true
 	}
-	if remembered, err := a.recall(ctx, hash.String()); err == nil && remembered != nil {
-		return true
+	if in, all := a.isInUse(ctx, hash); in || all {
+		return in
 	}
-	return a.inUse.has(ctx, a, hash)
+	remembered, err := a.recall(ctx, hash.String())
+	return err == nil && remembered != nil
 }
 
 // verified returns the principal of a credential by the hash of its text: as it was found lately, or as look finds it,

@@ -107,7 +107,7 @@ func (m *Module) signInOnce(ctx context.Context, request txn.Request, by string,
 		}
 		if known != nil {
 			who = signedIn{id: known.ID, username: known.Username}
-			tx.Add(SignIn{ID: known.ID, Email: person.Email, FullName: person.Name, AvatarUrl: person.AvatarURL, At: tx.Now()})
+			tx.Add(SignIn{ID: known.ID, GithubID: person.ID, Email: person.Email, FullName: person.Name, AvatarUrl: person.AvatarURL, At: tx.Now()})
 		} else {
 			id, readErr := tx.NextNumber(ctx, "app_user")
 			if readErr != nil {
@@ -223,6 +223,9 @@ func (m *Module) begin(ctx context.Context, who signedIn, agent string, first se
 // token is empty when the presented one was replaced a moment ago: whoever did that has the next one.
 func (m *Module) renew(ctx context.Context, by secret, grace, youngerThan time.Duration) (Session, string, *AccessToken, error) {
 	session, err := m.config.Credentials.session(ctx, by.sessionID.String())
+	if errors.Is(err, problem.Unauthorized) {
+		return Session{}, "", nil, fmt.Errorf("%w: %w", api.ErrWrongSecret, err) // or it is an old one: that cannot be told
+	}
 	if err != nil {
 		return Session{}, "", nil, err
 	}

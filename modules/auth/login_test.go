@@ -46,6 +46,7 @@ type loginSite struct {
 	cut      atomic.Bool // the link: direct writes do not reach main
 	verifier string
 	tls      *http.Transport
+	direct   txn.Writer
 }
 
 func newLoginSite(t testing.TB, secondary bool) *loginSite {
@@ -104,6 +105,7 @@ func newLoginSite(t testing.TB, secondary bool) *loginSite {
 		t.Fatal(err)
 	}
 	direct := cuttable{txn.NewDirect(config), &s.cut}
+	s.direct = direct
 	log := auth.LogConfig{Writer: direct, Joint: !secondary, Site: s.name(), Logger: observetest.Logger(t)}
 	if secondary {
 		log.Capacity, log.Writer = 100, txn.NewBuffered(txn.BufferedConfig{
@@ -538,6 +540,44 @@ func TestLedgerNamesWhoLogsInAsTheyAreCalledHere(t *testing.T) {
 	})
 }
 
+// TestUserOfAnotherAccountIsOut: what the account that was linked before has begun ends, at every site, and it begins nothing
+// where it still is that user's.
+func TestUserOfAnotherAccountIsOut(t *testing.T) {
+	t.Parallel()
+	bothLoginSites(t, func(t *testing.T, s *loginSite) {
+		ctx := sandboxtest.Context(t)
+		b := s.browser(t)
+		access := b.login(t, "vera")
+		if me := b.as(t, access); me.status != http.StatusOK {
+			t.Fatalf("%d %s", me.status, me.text)
+		}
+		// A login that was judged before, and is written after.
+		err := s.admin.LinkGitHub(ctx, "vera", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var id int64
+		if err := s.main.QueryRow(ctx, "SELECT id FROM app_user WHERE username = 'vera'").Scan(&id); err != nil {
+			t.Fatal(err)
+		}
+		stale := auth.SignIn{ID: id, GithubID: 11, FullName: "Vera", At: time.Now()}
+		if _, err := s.direct.Write(ctx, txn.Request{Operation: "end-login", Actor: "user:vera"}, func(_ context.Context, tx *txn.Builder) error {
+			tx.Add(stale)
+			return nil
+		}); !errors.Is(err, problem.Forbidden) {
+			t.Errorf("a login by an account that is no longer the user's: %v", err)
+		}
+		s.replay(t)
+		s.auth.ForgetAll() // as Follow does
+		if me := b.as(t, access); me.status != http.StatusUnauthorized {
+			t.Errorf("an access token of the account before: %d %s", me.status, me.text)
+		}
+		if again := b.post(t, "/auth/refresh", nil); again.status != http.StatusUnauthorized {
+			t.Errorf("its session is refreshed: %d %s", again.status, again.text)
+		}
+	})
+}
+
 // TestWrongRefreshTokensAreGuesses: the audit log tells of the address; the session goes on.
 func TestWrongRefreshTokensAreGuesses(t *testing.T) {
 	t.Parallel()
@@ -565,6 +605,22 @@ func TestWrongRefreshTokensAreGuesses(t *testing.T) {
 		b.keep(t, good)
 		if owner := b.post(t, "/auth/refresh", nil); owner.status != http.StatusOK {
 			t.Errorf("the session: %d %s", owner.status, owner.text)
+		}
+		// Of a session that there is not it is one, too; and there is a rate for all.
+		limited := 0
+		for range 620 {
+			wrong.Value = base64.RawURLEncoding.EncodeToString(make([]byte, 64))
+			b.keep(t, &wrong)
+			switch guess := b.post(t, "/auth/refresh", nil); guess.status {
+			case http.StatusTooManyRequests:
+				limited++
+			case http.StatusUnauthorized:
+			default:
+				t.Fatalf("%d %s", guess.status, guess.text)
+			}
+		}
+		if limited < 20 || limited > 100 {
+			t.Errorf("%d of 636 are limited", limited)
 		}
 	})
 }

@@ -163,12 +163,12 @@ func (m *Module) replaceRole(ctx context.Context, in *replaceRoleInput) (*roleOu
 				expected := role.Version
 				step.ExpectedVersion = &expected
 			}
-			return mayPermit(ctx, q, role, in.Body.Permissions)
+			return checkPermissions(ctx, q, role, in.Body.Permissions)
 		}); err != nil {
 			return err
 		}
 		step.ID = role.ID
-		tx.Add(step, setRolePermissions{RoleID: role.ID, Permissions: permissions, CreatedAt: tx.Now()}, keepManager{})
+		tx.Add(mayPermit{RoleID: role.ID, Permissions: permissions, OwnPermissions: ownPermissions(ctx)}, step, setRolePermissions{RoleID: role.ID, Permissions: permissions, CreatedAt: tx.Now()}, keepManager{})
 		role.Description, role.Permissions, role.Version, role.UpdatedAt = in.Body.Description, permissions, role.Version+1, tx.Now()
 		return nil
 	})
@@ -198,9 +198,9 @@ func (m *Module) replaceRole(ctx context.Context, in *replaceRoleInput) (*roleOu
 // has any more could not be given back.
 const allRights = "admin"
 
-// mayPermit checks the permissions that a role is to have: new ones are given by nobody who
+// checkPermissions checks the permissions that a role is to have: new ones are given by nobody who
 // lacks them.
-func mayPermit(ctx context.Context, q *db.Queries, role Role, permissions []string) error {
+func checkPermissions(ctx context.Context, q *db.Queries, role Role, permissions []string) error {
 	there, err := q.ListPermissions(ctx)
 	if err != nil {
 		return fmt.Errorf("reading permissions: %w", err)
@@ -223,7 +223,7 @@ func mayPermit(ctx context.Context, q *db.Queries, role Role, permissions []stri
 	if len(unknown.Errors) > 0 {
 		return unknown
 	}
-	if err := mayGive(ctx, added); err != nil {
+	if err := givesOnlyOwn(ctx, added); err != nil {
 		return err
 	}
 	if !manages {

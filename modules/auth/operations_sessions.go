@@ -57,14 +57,14 @@ func registerSessions(r *api.Router, m *Module) {
 		Problems: []*problem.Kind{codeInvalid, problem.Forbidden, problem.CredentialsUnavailable},
 	}, m.exchange)
 	api.Register(r, api.Op{
-		ID: "refresh-session", Method: http.MethodPost, Path: "/auth/refresh", Permission: api.Open, Tags: []string{"shared", "auth"}, NoIdempotency: true,
+		ID: "refresh-session", Method: http.MethodPost, Path: "/auth/refresh", Permission: api.Open, Tags: []string{"shared", "auth"}, NoIdempotency: true, PerMinute: 600,
 		Summary: "Get another access token",
 		Description: "Needs the refresh cookie, and gives another one with each access token. A refresh cookie that was replaced before ends the session, for two must have it; within 10 seconds " +
 			"of its replacement it still gives an access token, for two tabs that refresh at once. A session ends 7 days after its login. At a secondary site it goes on with the link cut.",
 		Problems: []*problem.Kind{problem.Unauthorized, problem.Forbidden, problem.CredentialsUnavailable},
 	}, m.refresh)
 	api.Register(r, api.Op{
-		ID: "end-session", Method: http.MethodPost, Path: "/auth/logout", Permission: api.Open, Tags: []string{"shared", "auth"}, NoIdempotency: true,
+		ID: "end-session", Method: http.MethodPost, Path: "/auth/logout", Permission: api.Open, Tags: []string{"shared", "auth"}, NoIdempotency: true, PerMinute: 600,
 		Summary:     "Log out",
 		Description: "Ends the session of the refresh cookie, or every session of its user: at this site at once, and at the others, also after a cut link, as soon as it is replicated there. Access tokens of it are refused at once by this process and within a second or two by others of the site.",
 		Problems:    []*problem.Kind{problem.Unauthorized, problem.Forbidden, problem.MainUnreachable, problem.PendingUnavailable, problem.BufferFull},

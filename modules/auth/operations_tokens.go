@@ -274,6 +274,9 @@ func tokenFor(ctx context.Context, q *db.Queries, n newToken) (User, error) {
 	} else if err != nil {
 		return User{}, err
 	}
+	if !row.IsActive && !n.forAnother {
+		return User{}, problem.Forbidden.New("you are not active any more")
+	}
 	if !row.IsActive {
 		return User{}, problem.Invalid.Field("body.user_id", n.userID, "the user is not active")
 	}
@@ -298,7 +301,7 @@ func tokenFor(ctx context.Context, q *db.Queries, n newToken) (User, error) {
 		if err != nil {
 			return User{}, fmt.Errorf("reading the rights of a user: %w", err)
 		}
-		if err := mayGive(ctx, slices.Sorted(maps.Keys(narrow(rights.Permissions, n.scopes)))); err != nil {
+		if err := givesOnlyOwn(ctx, slices.Sorted(maps.Keys(narrow(rights.Permissions, n.scopes)))); err != nil {
 			return User{}, err
 		}
 	}

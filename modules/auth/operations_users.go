@@ -178,7 +178,7 @@ func (m *Module) createUser(ctx context.Context, in *createUserInput) (*createdU
 			if err != nil {
 				return err
 			}
-			return mayGive(ctx, slices.Concat(slices.Collect(maps.Values(permissions))...))
+			return givesOnlyOwn(ctx, slices.Concat(slices.Collect(maps.Values(permissions))...))
 		}); err != nil {
 			return err
 		}
@@ -189,7 +189,7 @@ func (m *Module) createUser(ctx context.Context, in *createUserInput) (*createdU
 		step := createUser{
 			ID: id, Username: in.Body.Username, Email: in.Body.Email, FullName: api.Or(in.Body.FullName, ""), IsService: true, CreatedAt: tx.Now(),
 		}
-		tx.Add(step, setUserRoles{UserID: id, Roles: roles, GrantedBy: tx.UserID(), GrantedAt: tx.Now()})
+		tx.Add(step, mayGive{UserID: id, SetRoles: true, Roles: roles, OwnPermissions: ownPermissions(ctx)}, setUserRoles{UserID: id, Roles: roles, GrantedBy: tx.UserID(), GrantedAt: tx.Now()})
 		user = User{
 			ID: id, Username: step.Username, Email: step.Email, FullName: step.FullName, IsActive: true, IsService: step.IsService, Roles: roles,
 			Version: 1, CreatedAt: tx.Now(), UpdatedAt: tx.Now(),
@@ -246,6 +246,11 @@ func (m *Module) updateUser(ctx context.Context, in *updateUserInput) (*userOutp
 		if body.Email.Set {
 			user.Email, step.SetEmail, step.Email = body.Email.Ptr(), true, body.Email.Ptr()
 		}
+		if body.Roles.Set || body.IsActive.Value {
+			tx.Add(mayGive{
+				UserID: in.ID, SetRoles: body.Roles.Set, Roles: distinct(body.Roles.Value), LetsIn: body.IsActive.Value, OwnPermissions: ownPermissions(ctx),
+			})
+		}
 		tx.Add(step)
 		if body.Roles.Set {
 			user.Roles = distinct(body.Roles.Value)
@@ -301,7 +306,7 @@ func mayChange(ctx context.Context, q *db.Queries, user User, body UserPatch) er
 	for _, role := range roles {
 		// Who is let in again has all of it anew.
 		if !slices.Contains(user.Roles, role) || active && !user.IsActive {
-			if err := mayGive(ctx, permissions[role]); err != nil {
+			if err := givesOnlyOwn(ctx, permissions[role]); err != nil {
 				return err
 			}
 		}

@@ -21,7 +21,7 @@ const (
 // for the catalog of a Direct writer.
 func DirectSteps() []txn.Step {
 	return append(loginSteps(),
-		mayStill{}, createUser{}, updateUser{}, setUserRoles{}, lockRoles{}, keepManager{}, updateRole{}, setRolePermissions{},
+		mayStill{}, mayGive{}, mayPermit{}, createUser{}, updateUser{}, setUserRoles{}, lockRoles{}, keepManager{}, updateRole{}, setRolePermissions{},
 		createToken{}, revokeToken{}, revokeTokens{}, setPreferences{},
 	)
 }
@@ -134,6 +134,41 @@ func (mayStill) Rows() []pending.Change { return nil }
 
 // Refusal implements txn.Refuser.
 func (mayStill) Refusal() *problem.Kind { return problem.Forbidden }
+
+// mayGive refuses the transaction when a user would get what who asks may not do: at main they may have lost it, or their
+// way in, where the site still shows them with it.
+type mayGive db.MayGiveParams
+
+// Kind implements txn.Step.
+func (mayGive) Kind() string { return "roles.may_give/1" }
+
+// Apply implements txn.Step.
+func (s mayGive) Apply(ctx context.Context, to txn.DBTX) error {
+	return db.New(to).MayGive(ctx, db.MayGiveParams(s))
+}
+
+// Rows implements txn.Step.
+func (mayGive) Rows() []pending.Change { return nil }
+
+// Refusal implements txn.Refuser.
+func (mayGive) Refusal() *problem.Kind { return problem.Forbidden }
+
+// mayPermit is mayGive of a role.
+type mayPermit db.MayPermitParams
+
+// Kind implements txn.Step.
+func (mayPermit) Kind() string { return "roles.may_permit/1" }
+
+// Apply implements txn.Step.
+func (s mayPermit) Apply(ctx context.Context, to txn.DBTX) error {
+	return db.New(to).MayPermit(ctx, db.MayPermitParams(s))
+}
+
+// Rows implements txn.Step.
+func (mayPermit) Rows() []pending.Change { return nil }
+
+// Refusal implements txn.Refuser.
+func (mayPermit) Refusal() *problem.Kind { return problem.Forbidden }
 
 // keepManager refuses the transaction when it leaves nobody who may manage users.
 type keepManager struct{}

@@ -39,7 +39,7 @@ func (s SignIn) Apply(ctx context.Context, to txn.DBTX) error {
 	return db.New(to).SignIn(ctx, db.SignInParams(s))
 }
 
-// Refusal implements txn.Refuser: the person was deactivated meanwhile.
+// Refusal implements txn.Refuser: the person was deactivated meanwhile, or the account is no longer theirs.
 func (SignIn) Refusal() *problem.Kind { return problem.Forbidden }
 
 // Rows implements txn.Step.

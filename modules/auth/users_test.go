@@ -134,6 +134,17 @@ func TestNobodyGivesWhatTheyMayNotDo(t *testing.T) {
 		s.do(t, kay, "PUT", "/roles/clerk", map[string]any{"description": "", "permissions": []string{"manage:users", "read:files", "write:files"}}).refused(problem.Forbidden)
 		s.do(t, kay, "POST", "/api/tokens", map[string]any{"name": "daq", "user_id": account["id"]}).refused(problem.Forbidden)
 
+		// Whoever tries that is worth noting.
+		tried := map[any]bool{}
+		for _, event := range s.do(t, boss, "GET", "/audit?action=permission.refused", nil).want(http.StatusOK)["items"].([]any) {
+			if event := event.(map[string]any); event["user_id"] == float64(s.id(t, "kay")) {
+				tried[event["detail"].(map[string]any)["operation"]] = true
+			}
+		}
+		if !tried["create-user"] || !tried["update-user"] || !tried["replace-role"] || !tried["create-api-token"] {
+			t.Errorf("the audit log has refused %v of kay", tried)
+		}
+
 		// What nobody has any more nobody could give back.
 		all := s.do(t, boss, "GET", "/roles/admin", nil).want(http.StatusOK)["permissions"].([]any)
 		s.do(t, boss, "PUT", "/roles/admin", map[string]any{"description": "less", "permissions": all[1:]}).refused(problem.Invalid)

@@ -38,14 +38,17 @@ func (m *Module) writeTold(ctx context.Context, in api.Write, event func() Event
 // asking is what the primary has to find of who has sent a request: all that the site has judged it by.
 func asking(ctx context.Context) mayStill {
 	p, _ := api.PrincipalFrom(ctx)
-	step := mayStill{UserID: p.UserID, TokenID: p.TokenID, Permissions: slices.Sorted(maps.Keys(p.Permissions))}
-	if step.Permissions == nil {
-		step.Permissions = []string{}
-	}
+	step := mayStill{UserID: p.UserID, TokenID: p.TokenID, Permissions: ownPermissions(ctx)}
 	if !p.Began.IsZero() {
 		step.SessionBegan = &p.Began
 	}
 	return step
+}
+
+// ownPermissions is all that the credential of a request permits.
+func ownPermissions(ctx context.Context) []string {
+	p, _ := api.PrincipalFrom(ctx)
+	return slices.AppendSeq([]string{}, maps.Keys(p.Permissions))
 }
 
 // numberOf is the number of the first row of a table that a transaction changes.
@@ -111,9 +114,9 @@ func findRoles(ctx context.Context, q *db.Queries, names []string) (permissions 
 	return permissions, nil
 }
 
-// mayGive refuses to give what the request's credential does not permit itself: or else whoever may manage users could do
-// everything by a detour.
-func mayGive(ctx context.Context, permissions []string) error {
+// givesOnlyOwn refuses to give what the request's credential does not permit itself: or else whoever may manage users could
+// do everything by a detour. The primary decides again.
+func givesOnlyOwn(ctx context.Context, permissions []string) error {
 	p, _ := api.PrincipalFrom(ctx)
 	for _, permission := range permissions {
 		if !p.Can(permission) {

@@ -50,7 +50,7 @@ type Options struct {
 	Problems      *problem.Catalog // nil: the common kinds only
 	Logger        *slog.Logger     // nil: the default one
 	Observe       func(Answered)   // told of each answer, for metrics; may be nil
-	// Refused is told of an operation that the request's principal may not call; may be nil.
+	// Refused is told of an operation that the request's principal may not call, or not as they ask; may be nil.
 	Refused func(ctx context.Context, operation, permission string)
 	// Guessing is told of an address that has sent too many wrong secrets (ErrWrongSecret), each time that it has sent one
 	// more than it may; may be nil.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -251,6 +252,9 @@ func (r *Router) answerError(ctx context.Context, st *state, err error) error {
 	}
 	r.countGuess(ctx, caller(r.proxies.client(st.request)), err)
 	p := r.problems.From(err)
+	if errors.Is(p, problem.Forbidden) && st.principal != nil && r.opts.Refused != nil {
+		r.opts.Refused(ctx, st.op.ID, st.op.Permission)
+	}
 	if p.Status >= 500 && p.Status != http.StatusServiceUnavailable && p.Status != http.StatusGatewayTimeout {
 		r.logger.ErrorContext(ctx, "operation failed", slogOperation(st), slogError(err))
 	} else if p.Status >= 500 {

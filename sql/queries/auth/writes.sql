@@ -27,11 +27,14 @@ RETURNING id, user_id;
 UPDATE api_token SET is_active = false, revoked_at = @revoked_at::timestamptz, updated_at = @revoked_at::timestamptz
 WHERE id = @id AND is_active;
 
--- LinkGitHub says which GitHub account is a person's, NULL for none.
+-- LinkGitHub says which GitHub account is a person's, NULL for none. What another account has begun ends.
 -- @sqlc-vet-disable writes-must-change
 -- The count of rows tells the caller, who says it in words.
 -- name: LinkGitHub :execrows
-UPDATE app_user SET github_id = sqlc.narg('github_id'), updated_at = @updated_at::timestamptz
+UPDATE app_user SET
+    github_id = sqlc.narg('github_id'),
+    sessions_from = CASE WHEN github_id IS DISTINCT FROM sqlc.narg('github_id') AND github_id IS NOT NULL THEN greatest(sessions_from, @updated_at::timestamptz) ELSE sessions_from END,
+    version = version + 1, updated_at = @updated_at::timestamptz
 WHERE username = @username AND NOT is_service;
 
 -- CountTokenUses adds what was counted in memory since the last time. It leaves updated_at alone: a use is no change of the token.
@@ -94,11 +97,11 @@ INSERT INTO app_user (id, username, github_id, email, full_name, avatar_url, las
 OVERRIDING SYSTEM VALUE
 VALUES (@id, @username, @github_id, sqlc.narg('email'), @full_name, @avatar_url, @at::timestamptz, @at::timestamptz, @at::timestamptz);
 
--- SignIn notes a login of a person and what GitHub says of them now; one who was deactivated meanwhile is an error. The version stays: a login must not break an edit.
+-- SignIn notes a login of a person and what GitHub says of them now; one who was deactivated meanwhile, or is another account's, is an error. The version stays: a login must not break an edit.
 -- name: SignIn :exec
 WITH changed AS (
     UPDATE app_user SET email = sqlc.narg('email'), full_name = @full_name, avatar_url = @avatar_url, last_login_at = @at::timestamptz
-    WHERE id = @id AND is_active
+    WHERE id = @id AND is_active AND github_id = @github_id::bigint
     RETURNING id
 )
 SELECT must_change(count(*)) FROM changed;
@@ -175,7 +178,7 @@ SELECT must_change(count(*)) FROM gone;
 -- name: LockRoles :exec
 SELECT id FROM role ORDER BY id FOR NO KEY UPDATE;
 
--- MayStill fails unless a user is active and has these permissions, and the credential of the request is good: its token, where that is not 0, and its session by when it began, where that is known. It waits for whoever is just changing the user.
+-- MayStill fails unless a user is active and has these permissions, and the credential of the request is good: its token, where that is not 0, and its session by when it began, where that is known. Another change of the user goes before it or after it; what is not in the user's own row is as it was when the statement began, so whoever changes that locks the roles before.
 -- name: MayStill :exec
 WITH asking AS (
     SELECT u.id FROM app_user u
@@ -189,6 +192,24 @@ WHERE (@token_id::bigint = 0 OR EXISTS (
         SELECT unnest(@permissions::text[])
         EXCEPT
         SELECT p.name FROM user_role ur JOIN role_permission rp ON rp.role_id = ur.role_id JOIN permission p ON p.id = rp.permission_id WHERE ur.user_id = a.id);
+
+-- MayGive fails when a user would get what is not among some permissions: by a role that they do not have, or by any when they are not active and let in. Without roles to be, they are those that the user has.
+-- name: MayGive :exec
+WITH receiving AS (
+    SELECT u.id, u.is_active FROM app_user u WHERE u.id = @user_id FOR NO KEY UPDATE
+)
+SELECT must_change(count(*), 0) FROM receiving u
+JOIN role r ON CASE WHEN @set_roles::boolean THEN r.name = ANY (@roles::text[]) ELSE EXISTS (SELECT FROM user_role ur WHERE ur.user_id = u.id AND ur.role_id = r.id) END
+JOIN role_permission rp ON rp.role_id = r.id
+JOIN permission p ON p.id = rp.permission_id
+WHERE p.name <> ALL (@own_permissions::text[])
+  AND (@lets_in::boolean AND NOT u.is_active OR NOT EXISTS (SELECT FROM user_role ur WHERE ur.user_id = u.id AND ur.role_id = r.id));
+
+-- MayPermit fails when a role would get a permission that is not among some.
+-- name: MayPermit :exec
+SELECT must_change(count(*), 0) FROM permission p
+WHERE p.name = ANY (@permissions::text[]) AND p.name <> ALL (@own_permissions::text[])
+  AND NOT EXISTS (SELECT FROM role_permission rp WHERE rp.role_id = @role_id AND rp.permission_id = p.id);
 
 -- KeepManager fails when nobody is left who may manage users.
 -- name: KeepManager :exec

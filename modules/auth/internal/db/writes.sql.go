@@ -410,7 +410,10 @@ func (q *Queries) KeepManager(ctx context.Context) error {
 }
 
 const linkGitHub = `-- name: LinkGitHub :execrows
-UPDATE app_user SET github_id = $1, updated_at = $2::timestamptz
+UPDATE app_user SET
+    github_id = $1,
+    sessions_from = CASE WHEN github_id IS DISTINCT FROM $1 AND github_id IS NOT NULL THEN greatest(sessions_from, $2::timestamptz) ELSE sessions_from END,
+    version = version + 1, updated_at = $2::timestamptz
 WHERE username = $3 AND NOT is_service
 `
 
@@ -420,7 +423,7 @@ type LinkGitHubParams struct {
 	Username  string    `json:"username"`
 }
 
-// LinkGitHub says which GitHub account is a person's, NULL for none.
+// LinkGitHub says which GitHub account is a person's, NULL for none. What another account has begun ends.
 // @sqlc-vet-disable writes-must-change
 // The count of rows tells the caller, who says it in words.
 func (q *Queries) LinkGitHub(ctx context.Context, arg LinkGitHubParams) (int64, error) {
@@ -438,6 +441,56 @@ SELECT id FROM role ORDER BY id FOR NO KEY UPDATE
 // LockRoles makes changes of who may manage users wait for each other.
 func (q *Queries) LockRoles(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, lockRoles)
+	return err
+}
+
+const mayGive = `-- name: MayGive :exec
+WITH receiving AS (
+    SELECT u.id, u.is_active FROM app_user u WHERE u.id = $5 FOR NO KEY UPDATE
+)
+SELECT must_change(count(*), 0) FROM receiving u
+JOIN role r ON CASE WHEN $1::boolean THEN r.name = ANY ($2::text[]) ELSE EXISTS (SELECT FROM user_role ur WHERE ur.user_id = u.id AND ur.role_id = r.id) END
+JOIN role_permission rp ON rp.role_id = r.id
+JOIN permission p ON p.id = rp.permission_id
+WHERE p.name <> ALL ($3::text[])
+  AND ($4::boolean AND NOT u.is_active OR NOT EXISTS (SELECT FROM user_role ur WHERE ur.user_id = u.id AND ur.role_id = r.id))
+`
+
+type MayGiveParams struct {
+	SetRoles       bool     `json:"set_roles"`
+	Roles          []string `json:"roles"`
+	OwnPermissions []string `json:"own_permissions"`
+	LetsIn         bool     `json:"lets_in"`
+	UserID         int64    `json:"user_id"`
+}
+
+// MayGive fails when a user would get what is not among some permissions: by a role that they do not have, or by any when they are not active and let in. Without roles to be, they are those that the user has.
+func (q *Queries) MayGive(ctx context.Context, arg MayGiveParams) error {
+	_, err := q.db.Exec(ctx, mayGive,
+		arg.SetRoles,
+		arg.Roles,
+		arg.OwnPermissions,
+		arg.LetsIn,
+		arg.UserID,
+	)
+	return err
+}
+
+const mayPermit = `-- name: MayPermit :exec
+SELECT must_change(count(*), 0) FROM permission p
+WHERE p.name = ANY ($1::text[]) AND p.name <> ALL ($2::text[])
+  AND NOT EXISTS (SELECT FROM role_permission rp WHERE rp.role_id = $3 AND rp.permission_id = p.id)
+`
+
+type MayPermitParams struct {
+	Permissions    []string `json:"permissions"`
+	OwnPermissions []string `json:"own_permissions"`
+	RoleID         int64    `json:"role_id"`
+}
+
+// MayPermit fails when a role would get a permission that is not among some.
+func (q *Queries) MayPermit(ctx context.Context, arg MayPermitParams) error {
+	_, err := q.db.Exec(ctx, mayPermit, arg.Permissions, arg.OwnPermissions, arg.RoleID)
 	return err
 }
 
@@ -463,7 +516,7 @@ type MayStillParams struct {
 	SessionBegan *time.Time `json:"session_began"`
 }
 
-// MayStill fails unless a user is active and has these permissions, and the credential of the request is good: its token, where that is not 0, and its session by when it began, where that is known. It waits for whoever is just changing the user.
+// MayStill fails unless a user is active and has these permissions, and the credential of the request is good: its token, where that is not 0, and its session by when it began, where that is known. Another change of the user goes before it or after it; what is not in the user's own row is as it was when the statement began, so whoever changes that locks the roles before.
 func (q *Queries) MayStill(ctx context.Context, arg MayStillParams) error {
 	_, err := q.db.Exec(ctx, mayStill,
 		arg.TokenID,
@@ -660,7 +713,7 @@ func (q *Queries) SetUserRoles(ctx context.Context, arg SetUserRolesParams) erro
 const signIn = `-- name: SignIn :exec
 WITH changed AS (
     UPDATE app_user SET email = $1, full_name = $2, avatar_url = $3, last_login_at = $4::timestamptz
-    WHERE id = $5 AND is_active
+    WHERE id = $5 AND is_active AND github_id = $6::bigint
     RETURNING id
 )
 SELECT must_change(count(*)) FROM changed
@@ -672,9 +725,10 @@ type SignInParams struct {
 	AvatarUrl string    `json:"avatar_url"`
 	At        time.Time `json:"at"`
 	ID        int64     `json:"id"`
+	GithubID  int64     `json:"github_id"`
 }
 
-// SignIn notes a login of a person and what GitHub says of them now; one who was deactivated meanwhile is an error. The version stays: a login must not break an edit.
+// SignIn notes a login of a person and what GitHub says of them now; one who was deactivated meanwhile, or is another account's, is an error. The version stays: a login must not break an edit.
 func (q *Queries) SignIn(ctx context.Context, arg SignInParams) error {
 	_, err := q.db.Exec(ctx, signIn,
 		arg.Email,
@@ -682,6 +736,7 @@ func (q *Queries) SignIn(ctx context.Context, arg SignInParams) error {
 		arg.AvatarUrl,
 		arg.At,
 		arg.ID,
+		arg.GithubID,
 	)
 	return err
 }
