@@ -158,7 +158,7 @@ var plants = []plant{
 	{"main is not asked what a role is given", "modules/auth/operations_roles.go", "tx.Add(mayPermit{RoleID: role.ID, Permissions: permissions, OwnPermissions: ownPermissions(ctx)}, step,", "tx.Add(step,", "NobodyGivesBack", false},
 	{"sessions of an account that is unlinked go on", "modules/auth/internal/db/writes.sql.go", "AND github_id IS NOT NULL THEN greatest(sessions_from,", "AND github_id IS NULL THEN greatest(sessions_from,", "UserOfAnotherAccount", false},
 	{"a login is written for whom an account was", "modules/auth/internal/db/writes.sql.go", "is_active AND github_id = $", "is_active AND 0 < $", "UserOfAnotherAccount", false},
-	{"who tries to give more is not noted", "platform/api/operation.go", "if errors.Is(p, problem.Forbidden) && st.principal != nil", "if false && st.principal != nil", "modules/auth:NobodyGives", false},
+	{"who tries to give more is not noted", "platform/api/operation.go", "if errors.Is(p, problem.Forbidden) && st.principal != nil", "if errors.Is(p, problem.Forbidden) && st.principal == nil", "modules/auth:NobodyGives", false},
 	{"main is not asked what a session is worth by now", "modules/auth/write.go", "if !p.Began.IsZero() {", "if false {", "SessionThatHasEnded", false},
 	{"a look-up from before a revocation lets in", "modules/auth/authenticate.go", "result.generation == a.cache.generation()", "result.generation <= a.cache.generation()", "WhatWasReadBefore", false},
 	{"who shares an address with a guesser waits", "modules/auth/authenticate.go", "if in, all := a.isInUse(ctx, hash); in || all {", "if in, all := false, true; in || all {", "GuessesCostNoLookUp", false},
