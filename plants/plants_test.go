@@ -154,6 +154,7 @@ var plants = []plant{
 	{"a code is good with any verifier", "modules/auth/sessions.go", "[]byte(challengeOf(verifier))) != 1 {", "[]byte(challengeOf(verifier))) < 0 {", "LoginEndsOnly", false},
 	{"a code that was used begins a family of its own", "modules/auth/sessions.go", "family: [16]byte(c.Family)}.code(text), true", "family: [16]byte{}}.code(text), true", "CodeOfARenewedSession", false},
 	{"main is not asked whether who asks still may", "modules/auth/write.go", "tx.Add(lockRoles{}, asking(ctx))", "tx.Add(lockRoles{})", "WhoHasLostARight", false},
+	{"numbers are measured as they are sent", "platform/api/stored_size.go", "size += zeros(string(json[i+1 : end]))", "size += 0 * zeros(string(json[i+1 : end]))", "modules/observations:FreeJSON", false},
 	{"main is not asked what somebody is given", "modules/auth/operations_users.go", "if body.Roles.Set || body.IsActive.Value {", "if false {", "NobodyGivesBack", false},
 	{"main is not asked what a role is given", "modules/auth/operations_roles.go", "tx.Add(mayPermit{RoleID: role.ID, Permissions: permissions, OwnPermissions: ownPermissions(ctx)}, step,", "tx.Add(step,", "NobodyGivesBack", false},
 	{"sessions of an account that is unlinked go on", "modules/auth/internal/db/writes.sql.go", "AND github_id IS NOT NULL THEN greatest(sessions_from,", "AND github_id IS NULL THEN greatest(sessions_from,", "UserOfAnotherAccount", false},

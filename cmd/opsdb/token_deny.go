@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"github.com/opsdb/opsdb/modules/auth"
@@ -18,15 +22,16 @@ import (
 func newTokenDenyCommand() *cobra.Command {
 	var subject auth.Subject
 	var reason string
-	var lift bool
+	var lift, list bool
 	cmd := &cobra.Command{
-		Use:   "deny (--user NAME | --token ID | --session ID) --reason TEXT [--lift]",
+		Use:   "deny (--user NAME | --token ID | --session ID) --reason TEXT [--lift] | deny --list",
 		Short: "Refuse a user, token or session at this secondary site now, and at main once the link is back",
 		Long: `Refuse a user, an API token or a session at this secondary site, within a second
 and whatever its replica says. The revocation at main is buffered: it is applied
 once the link is back. A session is this site's alone, and ends. The settings are
 those of the server (SITE_NAME, REDIS_URL …). --lift takes a refusal back at this
-site alone: what is buffered by then is revoked at main all the same.
+site alone: what is buffered by then is revoked at main all the same. --list shows
+who is refused, since when, by whom and why.
 
 While the link is up, deactivate the user or revoke the token at main instead.`,
 		Example: `  opsdb token deny --user mallory --reason 'laptop stolen'
@@ -38,6 +43,12 @@ While the link is up, deactivate the user or revoke the token at main instead.`,
 				if given {
 					named++
 				}
+			}
+			if list {
+				if named > 0 || lift || reason != "" {
+					return errors.New("--list stands alone")
+				}
+				return withSite(cmd.Context(), func(s *site, _ pending.View) error { return listDenied(cmd.Context(), s, cmd.OutOrStdout()) })
 			}
 			if named != 1 {
 				return errors.New("name one of --user, --token and --session")
@@ -61,6 +72,12 @@ While the link is up, deactivate the user or revoke the token at main instead.`,
 					return err
 				})
 			}
+			if _, err := uuid.Parse(subject.SessionID); subject.SessionID != "" && err != nil {
+				return fmt.Errorf("nobody is denied: --session %q is no UUID", subject.SessionID)
+			}
+			if subject.TokenID < 0 {
+				return fmt.Errorf("nobody is denied: --token %d is no id", subject.TokenID)
+			}
 			return withSite(cmd.Context(), func(s *site, _ pending.View) error { return deny(cmd.Context(), s, subject, actor, reason) })
 		},
 	}
@@ -69,7 +86,22 @@ While the link is up, deactivate the user or revoke the token at main instead.`,
 	cmd.Flags().StringVar(&subject.SessionID, "session", "", "the session of this id")
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for those who ask later")
 	cmd.Flags().BoolVar(&lift, "lift", false, "take the refusal back at this site")
+	cmd.Flags().BoolVar(&list, "list", false, "show who is refused at this site")
 	return cmd
+}
+
+// listDenied prints the deny-list, one subject a line.
+func listDenied(ctx context.Context, s *site, w io.Writer) error {
+	denied, err := s.store.Denied(ctx)
+	if err != nil {
+		return err
+	}
+	for _, subject := range slices.Sorted(maps.Keys(denied)) {
+		if _, err := fmt.Fprintf(w, "%s  %s\n", subject, oneLine(denied[subject])); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // audited tells the site's audit log what was decided about a subject, through the buffer; what it cannot keep it prints.

@@ -174,7 +174,9 @@ func (a *Authenticator) verifyToken(ctx context.Context, bearer string) (api.Pri
 	}
 	principal, now, err := a.verified(ctx, hash, func(ctx context.Context) (api.Principal, time.Duration, error) {
 		if api.GuessesSpent(ctx) && !a.knows(ctx, hash) {
-			return api.Principal{}, 0, problem.TooManyRequests.New("too many credentials from this address were nobody's")
+			p := problem.TooManyRequests.New("too many credentials from this address were nobody's")
+			p.RetryAfter = inUseFor
+			return api.Principal{}, 0, p
 		}
 		entry, lasts, err := a.entitled(ctx, hash.String(), func(ctx context.Context, q *db.Queries) (entitlement, error) { return readToken(ctx, q, hash) })
 		return entry.principal(), lasts, err

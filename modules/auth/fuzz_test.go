@@ -81,7 +81,7 @@ func FuzzSealed(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, seed := range []string{sealed, other, "", ".", "cologne.AAAA", sealed + "A", sealed[:len(sealed)-1]} {
+	for _, seed := range []string{sealed, other, "", ".", "cologne.AAAA", sealed + "A", sealed[:len(sealed)-1], sealed + "\n", sealed[:len(sealed)-9] + "\r" + sealed[len(sealed)-9:]} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -102,7 +102,7 @@ func FuzzSecret(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, seed := range []string{first.text, first.text + "=", "", "AAAA"} {
+	for _, seed := range []string{first.text, first.text + "=", "", "AAAA", first.text + "\n"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -26,7 +26,7 @@ type UserPreferences struct {
 
 // UserPreferencesReplace is the body that sets the document anew.
 type UserPreferencesReplace struct {
-	Preferences json.RawMessage `json:"preferences" doc:"The whole document: free JSON of at most 64 KiB."`
+	Preferences json.RawMessage `json:"preferences" doc:"The whole document: free JSON of at most 64 KiB, its numbers written out (1e6 counts as 1000000)."`
 }
 
 type (
@@ -94,8 +94,8 @@ func (m *Module) getPreferences(ctx context.Context, in *getPreferencesInput) (*
 }
 
 func (m *Module) setPreferences(ctx context.Context, in *setPreferencesInput) (*preferencesOutput, error) {
-	if len(in.Body.Preferences) > maxPreferences {
-		return nil, problem.Invalid.Field("body.preferences", nil, "has more than 64 KiB")
+	if api.StoredSize(in.Body.Preferences) > maxPreferences {
+		return nil, problem.Invalid.Field("body.preferences", nil, "has more than 64 KiB with its numbers written out")
 	}
 	userID, _, err := managesUsers(ctx)
 	if err != nil {

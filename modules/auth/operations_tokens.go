@@ -47,7 +47,7 @@ type APITokenNew struct {
 	Scopes    []string   `json:"scopes" nullable:"false" doc:"What the user's rights are narrowed to; none: all of them."`
 	ExpiresAt *time.Time `json:"expires_at" doc:"When it expires; null for never."`
 	CreatedAt time.Time  `json:"created_at" doc:"When it was made."`
-	Token     *string    `json:"token" doc:"The secret itself, shown this once; null when the request was a repetition or a dry run."`
+	Token     *string    `json:"token" doc:"The secret itself, shown this once; null when the request was a dry run, or a repetition: when the first answer is lost, revoke the token and make another."`
 }
 
 // APITokenCreate is the body that makes an API token.

@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -175,6 +176,7 @@ func TestPreferencesAreOneDocument(t *testing.T) {
 		}
 		s.do(t, "login:ada", "PUT", "/user_preferences", body, "If-Match", empty.header.Get("ETag")).refused(problem.VersionMismatch)
 		s.do(t, "login:ada", "PUT", "/user_preferences", map[string]any{"preferences": map[string]any{"x": strings.Repeat("x", 64<<10)}}).refused(problem.Invalid)
+		s.do(t, "login:ada", "PUT", "/user_preferences", map[string]any{"preferences": map[string]any{"x": slices.Repeat([]json.Number{"1e300"}, 300)}}).refused(problem.Invalid)
 		if got := s.do(t, "login:ada", "PUT", "/user_preferences", body).want(http.StatusOK); got["version"] != 2.0 {
 			t.Errorf("set again: %v", got)
 		}

@@ -3,7 +3,10 @@ package buffer
 import (
 	"context"
 	"errors"
+	"net"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/opsdb/opsdb/platform/pending"
 	"github.com/opsdb/opsdb/platform/problem"
@@ -77,10 +80,20 @@ func (m *Module) examine(ctx context.Context) Health {
 	return f.finish()
 }
 
+// errorShown is the text of an error for callers with a credential: where the primary is, and as whom, is the log's to say.
+func errorShown(err error) string {
+	var connect *pgconn.ConnectError
+	var network *net.OpError
+	if errors.As(err, &connect) || errors.As(err, &network) {
+		return "the primary cannot be reached; the log says why"
+	}
+	return err.Error()
+}
+
 // lastError keeps the text of an error: it is shown to callers with a credential only.
 func (f *findings) lastError(err error) {
 	if err != nil {
-		text := err.Error()
+		text := errorShown(err)
 		f.health.LastError = &text
 	}
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/opsdb/opsdb/platform/lsn"
@@ -154,5 +156,22 @@ func TestMainBuffersNothingAndSaysWhereItIs(t *testing.T) {
 	m.config.URL = ""
 	if d = at.call("ada", "GET", "/api/site/info", 200)["details"].(map[string]any); d["url"] != nil {
 		t.Errorf("%v", d)
+	}
+}
+
+// TestLastErrorDoesNotSayWhereThePrimaryIs: who may read the buffer need not know as whom, and where, the site writes.
+func TestLastErrorDoesNotSayWhereThePrimaryIs(t *testing.T) {
+	_, err := pgx.Connect(t.Context(), "postgres://opsdb_observatory@127.0.0.1:1/secret?connect_timeout=5")
+	if err == nil {
+		t.Fatal("there is a server on port 1")
+	}
+	_, dialled := net.Dial("tcp", "127.0.0.1:1")
+	for _, err := range []error{fmt.Errorf("connecting to the primary: %w", err), dialled} {
+		if text := errorShown(err); strings.Contains(text, "127.0.0.1") || strings.Contains(text, "opsdb_observatory") {
+			t.Errorf("%q", text)
+		}
+	}
+	if text := errorShown(txn.ErrSiteMissing); text != txn.ErrSiteMissing.Error() {
+		t.Errorf("%q", text)
 	}
 }

@@ -251,7 +251,7 @@ func (m *Module) details(ctx context.Context, view pending.View) (*BufferDetails
 		d.EmptyInS = &seconds
 	}
 	if err := m.state.report().LastError; err != nil {
-		text := err.Error()
+		text := errorShown(err)
 		d.LastError = &text
 	}
 	if r, _ := m.tracker.Last(); !r.At.IsZero() {

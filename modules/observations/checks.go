@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/opsdb/opsdb/platform/api"
 	"github.com/opsdb/opsdb/platform/problem"
 )
 
@@ -80,8 +81,8 @@ func checksumFault(algorithm, checksum string) string {
 
 // freeFault says what is wrong with free JSON, or "".
 func freeFault(free json.RawMessage) string {
-	if len(free) > maxFree {
-		return fmt.Sprintf("it has %d bytes of JSON, the limit is %d", len(free), maxFree)
+	if size := api.StoredSize(free); size > maxFree {
+		return fmt.Sprintf("it has %d bytes of JSON with its numbers written out, the limit is %d", size, maxFree)
 	}
 	return ""
 }

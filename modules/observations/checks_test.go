@@ -1,6 +1,7 @@
 package observations_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -65,6 +66,19 @@ func TestFreeJSONIsBounded(t *testing.T) {
 		at.put(path+"/finish", object{"status": "completed", "conditions": most}).want(200)
 		pack := object{"executed_obs_unit_id": strings.TrimPrefix(path, "/executed_obs_units/"), "instrument_module_id": module(t, s, "Mod280")}
 		at.post("/raw_data_package", with(pack, "metadata", more)).wantProblem(422, "invalid", "body.metadata")
+		// jsonb writes numbers out: a short text would be an answer that no server can send, nor anybody read.
+		huge := make([]json.Number, 1000)
+		for i := range huge {
+			huge[i] = []json.Number{"1e300", "-1E-300"}[i%2]
+		}
+		long := object{"a": huge}
+		at.post("/executed_obs_units/start", object{"obs_unit_id": planned, "conditions": long}).wantProblem(422, "invalid", "body.conditions")
+		at.post("/raw_data_package", with(pack, "metadata", long)).wantProblem(422, "invalid", "body.metadata")
 		at.post("/raw_data_package", with(pack, "metadata", most)).want(201)
+		other := "/executed_obs_units/" + at.start(planned, object{"conditions": object{"a": huge[:800]}}).id()
+		at.do("PATCH", other, object{"conditions": object{"b": huge[:800]}}).wantProblem(422, "invalid", "body.conditions")
+		at.put(other+"/finish", object{"status": "completed", "conditions": long}).wantProblem(422, "invalid", "body.conditions")
+		at.do("PATCH", other, object{"conditions": object{"b": json.Number("1e300")}}).want(200)
+		at.get(other).want(200)
 	})
 }

@@ -18,7 +18,7 @@ type ExecutedObsUnitStart struct {
 	ModuleConfigurationIDs []int64         `json:"module_configuration_ids,omitempty" maxItems:"1000" doc:"The module configurations that take part."`
 	AzimuthRangeID         *int64          `json:"azimuth_range_id,omitempty" doc:"The azimuth range of the unit that is scanned."`
 	PreScheduledSlotID     *int64          `json:"pre_scheduled_slot_id,omitempty" doc:"The slot it was scheduled in."`
-	Conditions             json.RawMessage `json:"conditions,omitempty" doc:"What is known of the conditions; free JSON of at most 256 KiB."`
+	Conditions             json.RawMessage `json:"conditions,omitempty" doc:"What is known of the conditions; free JSON of at most 256 KiB, its numbers written out (1e6 counts as 1000000)."`
 	Comment                *string         `json:"comment,omitempty" maxLength:"20000" doc:"What the observer has to say."`
 }
 
@@ -70,7 +70,7 @@ type RawDataPackageCreate struct {
 	Name               *string         `json:"name,omitempty" minLength:"1" maxLength:"2048" doc:"Its name, one segment of a path, unique; absent: made of obs unit, start, module and a number."`
 	RelativePath       *string         `json:"relative_path,omitempty" minLength:"1" maxLength:"2048" doc:"Its path below a data location; absent: the name."`
 	FileIDs            []uuid.UUID     `json:"file_ids,omitempty" doc:"Its files; absent: all files of the execution and module that are in no package."`
-	Metadata           json.RawMessage `json:"metadata,omitempty" doc:"What else is known of it; free JSON of at most 256 KiB."`
+	Metadata           json.RawMessage `json:"metadata,omitempty" doc:"What else is known of it; free JSON of at most 256 KiB, its numbers written out (1e6 counts as 1000000)."`
 }
 
 // RawDataPackageFinalize is the body that completes a package.

@@ -294,8 +294,8 @@ func (s *scanner) escape() (r rune, size int, err error) {
 	return 0, 0, fmt.Errorf("a wrong escape sequence at byte %d", s.pos)
 }
 
-// number reads a number and notes one that numeric cannot hold: more than 131072
-// digits before the point or 16383 after it (PostgreSQL, "Numeric Types").
+// number reads a number and notes one that clients in most languages cannot read back, for it is beyond a double (RFC 8259,
+// 6), or that numeric cannot hold: more than 16383 digits after the point (PostgreSQL, "Numeric Types").
 func (s *scanner) number() error {
 	begin := s.pos
 	if s.data[s.pos] == '-' {
@@ -349,8 +349,13 @@ func (s *scanner) number() error {
 		leading++
 	}
 	zero := leading == whole+after
-	if (!zero && whole-leading+exponent > 131072) || after-exponent > 16383 || exponent > 500_000_000 {
-		s.note(string(s.data[begin:min(s.pos, begin+50)]), "the number is beyond what the database can hold")
+	tooLarge := false
+	if !zero && whole-leading+exponent > 308 {
+		_, err := strconv.ParseFloat(string(s.data[begin:s.pos]), 64)
+		tooLarge = err != nil
+	}
+	if tooLarge || after-exponent > 16383 || exponent > 500_000_000 {
+		s.note(string(s.data[begin:min(s.pos, begin+50)]), "the number is beyond what programs and the database can hold")
 	}
 	return nil
 }

@@ -279,7 +279,7 @@ func TestNDJSON(t *testing.T) {
 
 func TestNumbersPassThroughFreeJSON(t *testing.T) {
 	p := newProbe(t)
-	const free = `{"a": 12345678901234567890.123456789, "b": 1e400, "c": [1.10]}`
+	const free = `{"a": 12345678901234567890.123456789, "b": 1.7e308, "c": [1.10]}`
 	if w := p.do("POST", "/lamps/bulk", `[{"name":"a","size":9007199254740993,"free":`+free+`}]`); w.Code != 201 {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
@@ -287,7 +287,7 @@ func TestNumbersPassThroughFreeJSON(t *testing.T) {
 	if string(got[0].Free) != free || got[0].Size != 9007199254740993 {
 		t.Errorf("got %s, %d", got[0].Free, got[0].Size)
 	}
-	for _, bad := range []string{`{"a": 1e131073}`, `{"a": 1e-16384}`, `{"a": {"b": "\u0000"}}`, `{"a": {"b": 1, "b": 2}}`, `{"a\u0000": 1}`, `5`, `[]`} {
+	for _, bad := range []string{`{"a": 1e131073}`, `{"a": 1e400}`, `{"a": [-1.8e308]}`, `{"a": 1` + strings.Repeat("0", 309) + `}`, `{"a": 1e-16384}`, `{"a": {"b": "\u0000"}}`, `{"a": {"b": 1, "b": 2}}`, `{"a\u0000": 1}`, `5`, `[]`} {
 		p.problem(p.do("POST", "/lamps/bulk", `[{"name":"a","size":1,"free":`+bad+`}]`), 422, "invalid")
 	}
 	got422 := p.problem(p.do("POST", "/lamps/bulk", `[{"name":"a","size":9223372036854775808}]`), 422, "invalid")
