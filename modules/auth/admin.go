@@ -189,11 +189,11 @@ func (a *Admin) SetActive(ctx context.Context, username string, active bool) err
 // RevokeRole takes a role from a user; one that the user does not have is ErrRoleUnknown.
 // The last one who may manage users keeps that (ErrLastAdministrator).
 func (a *Admin) RevokeRole(ctx context.Context, username, role string) error {
-	return a.change(ctx, username, func(q *db.Queries, user User, _ time.Time) error {
+	return a.change(ctx, username, func(q *db.Queries, user User, now time.Time) error {
 		if !slices.Contains(user.Roles, role) {
 			return fmt.Errorf("taking role %s from %s: %w", role, username, ErrRoleUnknown)
 		}
-		return q.TakeRole(ctx, db.TakeRoleParams{UserID: user.ID, Role: role})
+		return q.TakeRole(ctx, db.TakeRoleParams{UserID: user.ID, Role: role, TakenAt: now})
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/opsdb/opsdb/modules/auth"
 	"github.com/opsdb/opsdb/platform/problem"
@@ -103,12 +104,32 @@ func TestNobodyGivesBackWhatMainHasTaken(t *testing.T) {
 	s.user(t, "wider", "wide")
 	path := func(user string) string { return fmt.Sprintf("/users/%v", s.id(t, user)) }
 	fallen, out := path("fallen"), path("out")
+	for _, name := range []string{"svc", "svc-out"} {
+		if err := s.admin.CreateUser(sandboxtest.Context(t), name, "", true, "clerk"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.WaitForReplay(t)
+	svc, svcOut := s.id(t, "svc"), s.id(t, "svc-out")
 	small := s.token(t, auth.NewToken{Username: "small", Name: "laptop"})
 	admin := s.token(t, auth.NewToken{Username: "boss", Name: "laptop"})
 	s.PauseReplay(t)
 	s.Exec(t, "DELETE FROM user_role USING app_user u WHERE u.id = user_id AND u.username = 'fallen'")
 	s.Exec(t, "UPDATE app_user SET is_active = false WHERE username = 'out'")
 	s.Exec(t, "DELETE FROM role_permission rp USING role r WHERE r.id = rp.role_id AND r.name = 'wide'")
+	s.Exec(t, "INSERT INTO user_role (user_id, role_id) SELECT u.id, r.id FROM app_user u, role r WHERE u.username = 'svc' AND r.name = 'wide'")
+	s.Exec(t, "INSERT INTO role_permission (role_id, permission_id) SELECT r.id, p.id FROM role r, permission p WHERE r.name = 'wide' AND p.name = 'write:files'")
+	s.Exec(t, "UPDATE app_user SET is_active = false WHERE username = 'svc-out'")
+	for what, body := range map[string]map[string]any{
+		"a token of who may more by now":           {"name": "x", "user_id": svc},
+		"one whose scopes have that":               {"name": "x", "user_id": svc, "scopes": []string{"write:*", "manage:users"}},
+		"a token of who was put out":               {"name": "x", "user_id": svcOut},
+		"a narrow token of who was put out by now": {"name": "x", "user_id": svcOut, "scopes": []string{"manage:users"}},
+	} {
+		if answer := s.do(t, "login:small", "POST", "/api/tokens", body); answer.status != http.StatusForbidden {
+			t.Fatalf("%s: %d %s", what, answer.status, answer.body)
+		}
+	}
 	before := s.rights(t)
 	requests := map[string]func(token string) said{
 		"a role": func(token string) said {
@@ -130,14 +151,111 @@ func TestNobodyGivesBackWhatMainHasTaken(t *testing.T) {
 	if after := s.rights(t); after != before {
 		t.Errorf("main has changed from\n%s\nto\n%s", before, after)
 	}
-	// The roles without what was taken, and the names, are theirs to change.
+	// What they have themselves they lend. The answer would wait for the replica.
 	s.ResumeReplay(t)
+	s.do(t, "login:small", "POST", "/api/tokens", map[string]any{"name": "x", "user_id": svc, "scopes": []string{"manage:users"}}).want(http.StatusCreated)
+	// The roles without what was taken, and the names, are theirs to change.
 	s.do(t, small, "PATCH", out, map[string]any{"is_active": false, "full_name": "Out"}).want(http.StatusOK)
 	for what, request := range requests {
 		if answer := request(admin); answer.status != http.StatusOK {
 			t.Errorf("%s, by who has it: %d %s", what, answer.status, answer.body)
 		}
 	}
+}
+
+// TestWhatIsBeingTakenIsNotGivenMeanwhile: a change that waits for a login, which takes the roles that teams no longer give,
+// goes by what that has left.
+func TestWhatIsBeingTakenIsNotGivenMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := serve(t, false)
+	ctx := sandboxtest.Context(t)
+	s.Exec(t, "INSERT INTO role (name) VALUES ('clerk')")
+	s.Exec(t, "INSERT INTO role_permission (role_id, permission_id) SELECT r.id, p.id FROM role r, permission p WHERE r.name = 'clerk' AND p.name = 'manage:users'")
+	s.user(t, "boss", "admin")
+	s.user(t, "small", "clerk")
+	for user, request := range map[string]func(id int64) said{
+		"target": func(id int64) said {
+			return s.do(t, "login:small", "PATCH", fmt.Sprintf("/users/%d", id), map[string]any{"roles": []string{"admin"}})
+		},
+		"fallen": func(int64) said {
+			return s.do(t, "login:fallen", "POST", "/users", map[string]any{"username": "accomplice", "roles": []string{"admin"}})
+		},
+	} {
+		s.user(t, user, "admin")
+		id := s.id(t, user)
+		login, err := s.Primary(t).Begin(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, sql := range []string{"UPDATE app_user SET last_login_at = now() WHERE id = $1", "DELETE FROM user_role WHERE user_id = $1"} {
+			if _, err := login.Exec(ctx, sql, id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		answered := make(chan said, 1)
+		go func() { answered <- request(int64(id)) }()
+		sandboxtest.Eventually(t, 10*time.Second, "the request to wait for the login", func() bool {
+			var waits bool
+			if err := s.Primary(t).QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database())").Scan(&waits); err != nil {
+				t.Fatal(err)
+			}
+			return waits
+		})
+		if err := login.Commit(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if answer := <-answered; answer.status != http.StatusForbidden {
+			t.Errorf("%s: %d %s", user, answer.status, answer.body)
+		}
+	}
+}
+
+// TestRolesOfAnotherVersionAreNotPutBack: an ETag is of the roles, too, whoever has changed them.
+func TestRolesOfAnotherVersionAreNotPutBack(t *testing.T) {
+	eachSite(t, func(t *testing.T, s *served) {
+		ctx := sandboxtest.Context(t)
+		s.user(t, "boss", "admin")
+		s.user(t, "ada", "admin", "observer")
+		path := fmt.Sprintf("/users/%v", s.id(t, "ada"))
+		for _, change := range []func() error{
+			func() error { return s.admin.RevokeRole(ctx, "ada", "admin") },
+			func() error { return s.admin.GrantRole(ctx, "ada", "viewer") },
+		} {
+			got := s.do(t, boss, "GET", path, nil)
+			version := got.want(http.StatusOK)["version"]
+			if err := change(); err != nil {
+				t.Fatal(err)
+			}
+			s.WaitForReplay(t)
+			s.do(t, boss, "PATCH", path, map[string]any{"roles": []string{"admin", "observer"}}, "If-Match", got.header.Get("ETag")).refused(problem.VersionMismatch)
+			if after := s.do(t, boss, "GET", path, nil).want(http.StatusOK)["version"]; after == version {
+				t.Errorf("the version stays %v", version)
+			}
+		}
+	})
+}
+
+// TestSessionThatHasEndedElsewhereThrowsNobodyOut: with a stolen one that was ended, its thief ends no other.
+func TestSessionThatHasEndedElsewhereThrowsNobodyOut(t *testing.T) {
+	t.Parallel()
+	bothLoginSites(t, func(t *testing.T, s *loginSite) {
+		thief, owner := s.browser(t), s.browser(t)
+		thief.login(t, "vera")
+		s.exec(t, "UPDATE app_user SET sessions_from = now() WHERE username = 'vera'") // as a logout everywhere at another site
+		s.replay(t)
+		s.auth.ForgetAll()
+		s.clock.advance(time.Hour)
+		access := owner.login(t, "vera")
+		if answer := thief.post(t, "/auth/logout", map[string]any{"everywhere": true}); !is(answer, http.StatusUnauthorized, "unauthenticated") {
+			t.Errorf("the thief: %d %s", answer.status, answer.text)
+		}
+		if me := owner.as(t, access); me.status != http.StatusOK {
+			t.Errorf("the owner's access: %d %s", me.status, me.text)
+		}
+		if again := owner.post(t, "/auth/refresh", nil); again.status != http.StatusOK {
+			t.Errorf("the owner's session: %d %s", again.status, again.text)
+		}
+	})
 }
 
 // rights is all that main has of who may do what.

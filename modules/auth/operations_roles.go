@@ -150,7 +150,7 @@ func (m *Module) replaceRole(ctx context.Context, in *replaceRoleInput) (*roleOu
 			"name": role.Name, "permissions": permissions,
 		}}
 	}
-	receipt, err := m.writeTold(ctx, in.Write, event, func(ctx context.Context, tx *txn.Builder) error {
+	receipt, err := m.writeTold(ctx, in.Write, 0, event, func(ctx context.Context, tx *txn.Builder) error {
 		step := updateRole{Description: in.Body.Description, UpdatedAt: tx.Now()}
 		if err := check(ctx, tx, func(ctx context.Context, q *db.Queries) (err error) {
 			if role, err = roleAt(ctx, q, in.ID); err != nil {

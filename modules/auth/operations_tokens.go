@@ -228,7 +228,7 @@ func (m *Module) makeToken(ctx context.Context, in api.Write, n newToken) (APITo
 			"username": made.Username, "name": made.Name, "prefix": made.Prefix, "scopes": made.Scopes,
 		}}
 	}
-	receipt, err := m.writeTold(ctx, in, event, func(ctx context.Context, tx *txn.Builder) error {
+	receipt, err := m.writeTold(ctx, in, n.userID, event, func(ctx context.Context, tx *txn.Builder) error {
 		if n.expires != nil && !n.expires.After(tx.Now()) {
 			return problem.Invalid.Field("body.expires_at", n.expires, "is over already")
 		}
@@ -242,6 +242,9 @@ func (m *Module) makeToken(ctx context.Context, in api.Write, n newToken) (APITo
 		id, err := tx.NextNumber(ctx, tableToken)
 		if err != nil {
 			return err
+		}
+		if n.forAnother {
+			tx.Add(mayLend{UserID: n.userID, Scopes: scopes, OwnPermissions: ownPermissions(ctx)})
 		}
 		tx.Add(createToken{
 			ID: id, UserID: n.userID, Name: n.name, TokenHash: hash.String(), Prefix: prefix, Scopes: scopes, ExpiresAt: n.expires, CreatedAt: tx.Now(),
@@ -329,7 +332,7 @@ func (m *Module) tokenAgain(ctx context.Context, receipt txn.Receipt) (again API
 		}
 		return record.Found(err, id, "token")
 	})
-	return again, err
+	return again, notShownYet(err)
 }
 
 func (m *Module) revokeToken(ctx context.Context, in *revokeTokenInput) (*revokedTokenOutput, error) {
@@ -343,7 +346,7 @@ func (m *Module) revokeToken(ctx context.Context, in *revokeTokenInput) (*revoke
 			"username": token.Username, "name": token.Name, "prefix": token.Prefix,
 		}}
 	}
-	receipt, err := m.writeTold(ctx, in.Write, event, func(ctx context.Context, tx *txn.Builder) error {
+	receipt, err := m.writeTold(ctx, in.Write, 0, event, func(ctx context.Context, tx *txn.Builder) error {
 		if err := check(ctx, tx, func(ctx context.Context, q *db.Queries) (err error) {
 			token, err = q.GetToken(ctx, in.ID)
 			return record.Found(err, in.ID, "token")

@@ -154,7 +154,7 @@ func (m *Module) userAgain(ctx context.Context, receipt txn.Receipt) (user User,
 		user, err = userByID(ctx, q, id)
 		return err
 	})
-	return user, err
+	return user, notShownYet(err)
 }
 
 func (m *Module) createUser(ctx context.Context, in *createUserInput) (*createdUserOutput, error) {
@@ -165,7 +165,7 @@ func (m *Module) createUser(ctx context.Context, in *createUserInput) (*createdU
 			"username": user.Username, "roles": roles, "is_service": user.IsService,
 		}}
 	}
-	receipt, err := m.writeTold(ctx, in.Write, event, func(ctx context.Context, tx *txn.Builder) error {
+	receipt, err := m.writeTold(ctx, in.Write, 0, event, func(ctx context.Context, tx *txn.Builder) error {
 		if err := check(ctx, tx, func(ctx context.Context, q *db.Queries) error {
 			taken, err := q.HasUsername(ctx, in.Body.Username)
 			if err != nil {
@@ -217,7 +217,7 @@ func (m *Module) updateUser(ctx context.Context, in *updateUserInput) (*userOutp
 	event := func() Event {
 		return Event{Action: "user.update", Table: tableUser, Row: strconv.FormatInt(in.ID, 10), Detail: userChange(user.Username, body)}
 	}
-	receipt, err := m.writeTold(ctx, in.Write, event, func(ctx context.Context, tx *txn.Builder) error {
+	receipt, err := m.writeTold(ctx, in.Write, in.ID, event, func(ctx context.Context, tx *txn.Builder) error {
 		step := updateUser{ID: in.ID, UpdatedAt: tx.Now()}
 		if err := check(ctx, tx, func(ctx context.Context, q *db.Queries) (err error) {
 			if user, err = userByID(ctx, q, in.ID); err != nil {

@@ -21,7 +21,7 @@ const (
 // for the catalog of a Direct writer.
 func DirectSteps() []txn.Step {
 	return append(loginSteps(),
-		mayStill{}, mayGive{}, mayPermit{}, createUser{}, updateUser{}, setUserRoles{}, lockRoles{}, keepManager{}, updateRole{}, setRolePermissions{},
+		lockUsers{}, mayStill{}, mayGive{}, mayPermit{}, mayLend{}, createUser{}, updateUser{}, setUserRoles{}, lockRoles{}, keepManager{}, updateRole{}, setRolePermissions{},
 		createToken{}, revokeToken{}, revokeTokens{}, setPreferences{},
 	)
 }
@@ -116,6 +116,22 @@ func (lockRoles) Apply(ctx context.Context, to txn.DBTX) error { return db.New(t
 // Rows implements txn.Step.
 func (lockRoles) Rows() []pending.Change { return nil }
 
+// lockUsers makes the transaction wait for others that take something from these users, before it is asked what they have.
+type lockUsers struct {
+	IDs []int64 `json:"ids"`
+}
+
+// Kind implements txn.Step.
+func (lockUsers) Kind() string { return "users.lock/1" }
+
+// Apply implements txn.Step.
+func (s lockUsers) Apply(ctx context.Context, to txn.DBTX) error {
+	return db.New(to).LockUsers(ctx, s.IDs)
+}
+
+// Rows implements txn.Step.
+func (lockUsers) Rows() []pending.Change { return nil }
+
 // mayStill refuses the transaction unless the primary, too, finds that who asks for it may: a site whose replica lags goes
 // by rights, a token or a session that main has taken away already, and what main has put out must not let itself in again
 // from there.
@@ -169,6 +185,23 @@ func (mayPermit) Rows() []pending.Change { return nil }
 
 // Refusal implements txn.Refuser.
 func (mayPermit) Refusal() *problem.Kind { return problem.Forbidden }
+
+// mayLend is mayGive of a service account's token.
+type mayLend db.MayLendParams
+
+// Kind implements txn.Step.
+func (mayLend) Kind() string { return "api_tokens.may_lend/1" }
+
+// Apply implements txn.Step.
+func (s mayLend) Apply(ctx context.Context, to txn.DBTX) error {
+	return db.New(to).MayLend(ctx, db.MayLendParams(s))
+}
+
+// Rows implements txn.Step.
+func (mayLend) Rows() []pending.Change { return nil }
+
+// Refusal implements txn.Refuser.
+func (mayLend) Refusal() *problem.Kind { return problem.Forbidden }
 
 // keepManager refuses the transaction when it leaves nobody who may manage users.
 type keepManager struct{}

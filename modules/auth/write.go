@@ -21,34 +21,44 @@ import (
 // pending, so that the site's Redis is not asked.
 func (m *Module) write(ctx context.Context, in api.Write, build func(ctx context.Context, tx *txn.Builder) error) (txn.Receipt, error) {
 	return m.config.Direct.Write(pending.WithoutBuffer(ctx), record.Request(ctx, in), func(ctx context.Context, tx *txn.Builder) error {
-		tx.Add(asking(ctx))
+		tx.Add(asking(ctx, 0)...)
 		return build(ctx, tx)
 	})
 }
 
-// writeTold is write of what gives or takes rights, which the audit log is to tell: what that does not have afterwards is
-// for record. Such transactions wait for each other.
-func (m *Module) writeTold(ctx context.Context, in api.Write, event func() Event, build func(ctx context.Context, tx *txn.Builder) error) (txn.Receipt, error) {
+// writeTold is write of what gives a user rights or takes them, 0 for none who is there, which the audit log is to tell: what
+// that does not have afterwards is for record. Such transactions wait for each other.
+func (m *Module) writeTold(ctx context.Context, in api.Write, user int64, event func() Event, build func(ctx context.Context, tx *txn.Builder) error) (txn.Receipt, error) {
 	return m.told(pending.WithoutBuffer(ctx), record.Request(ctx, in), event, func(ctx context.Context, tx *txn.Builder) error {
-		tx.Add(lockRoles{}, asking(ctx))
+		tx.Add(lockRoles{})
+		tx.Add(asking(ctx, user)...)
 		return build(ctx, tx)
 	})
 }
 
-// asking is what the primary has to find of who has sent a request: all that the site has judged it by.
-func asking(ctx context.Context) mayStill {
+// asking is what the primary has to find of who has sent a request, all that the site has judged it by, with the user whom it
+// is about locked.
+func asking(ctx context.Context, about int64) []txn.Step {
 	p, _ := api.PrincipalFrom(ctx)
 	step := mayStill{UserID: p.UserID, TokenID: p.TokenID, Permissions: ownPermissions(ctx)}
 	if !p.Began.IsZero() {
 		step.SessionBegan = &p.Began
 	}
-	return step
+	return []txn.Step{lockUsers{IDs: []int64{p.UserID, about}}, step}
 }
 
 // ownPermissions is all that the credential of a request permits.
 func ownPermissions(ctx context.Context) []string {
 	p, _ := api.PrincipalFrom(ctx)
 	return slices.AppendSeq([]string{}, maps.Keys(p.Permissions))
+}
+
+// notShownYet says of a repeated request whose row is not to be found that this site does not show it yet.
+func notShownYet(err error) error {
+	if errors.Is(err, problem.NotFound) {
+		return problem.DatabaseBusy.New("the request was carried out, and this site does not show it yet: repeat it")
+	}
+	return err
 }
 
 // numberOf is the number of the first row of a table that a transaction changes.

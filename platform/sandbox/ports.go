@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -55,10 +56,7 @@ func freePorts(base, n int) ([]int, error) {
 			return nil, fmt.Errorf("found only %d of %d free loopback ports: %w", len(ports), n, last)
 		}
 		port := lowestPort + rand.IntN(highestPort-lowestPort)
-		if reserved.has(port) {
-			continue
-		}
-		if last = reserved.take(port); last == nil {
+		if last = reserved.takeNew(port); last == nil {
 			ports = append(ports, port)
 		}
 	}
@@ -75,10 +73,14 @@ type reservations struct {
 	ports map[int]bool
 }
 
-func (r *reservations) has(port int) bool {
+// takeNew takes a port that is not this process' yet: two stacks that start at once must not be given the same.
+func (r *reservations) takeNew(port int) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.ports[port]
+	if r.ports[port] {
+		return errors.New("another stack of this process has it")
+	}
+	return r.reserve(port)
 }
 
 // take reserves a port on which nobody listens; one that is this process' already may
@@ -86,6 +88,10 @@ func (r *reservations) has(port int) bool {
 func (r *reservations) take(port int) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.reserve(port)
+}
+
+func (r *reservations) reserve(port int) error {
 	if r.file == nil {
 		// Stays open: closing it would give up every port.
 		path := filepath.Join(os.TempDir(), fmt.Sprintf("opsdb-ports-%d", os.Geteuid()))

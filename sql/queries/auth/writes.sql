@@ -6,11 +6,15 @@ ON CONFLICT DO NOTHING;
 
 -- GrantRole gives a user a role by name; granting it again changes nothing, but that no login takes it away when teams gave it. No row means that one of the two does not exist, or the grant does.
 -- name: GrantRole :execrows
-INSERT INTO user_role (user_id, role_id, granted_at, created_at)
-SELECT u.id, r.id, @granted_at, @granted_at
-FROM app_user u, role r
-WHERE u.username = @username AND r.name = @role
-ON CONFLICT (user_id, role_id) DO UPDATE SET from_team = false, granted_at = excluded.granted_at WHERE user_role.from_team;
+WITH given AS (
+    INSERT INTO user_role (user_id, role_id, granted_at, created_at)
+    SELECT u.id, r.id, @granted_at, @granted_at
+    FROM app_user u, role r
+    WHERE u.username = @username AND r.name = @role
+    ON CONFLICT (user_id, role_id) DO UPDATE SET from_team = false, granted_at = excluded.granted_at WHERE user_role.from_team
+    RETURNING user_id
+)
+UPDATE app_user u SET version = version + 1, updated_at = @granted_at FROM given g WHERE u.id = g.user_id;
 
 -- CreateToken stores the hash of a new API token; of its text nothing else is kept than the prefix.
 -- name: CreateToken :one
@@ -170,40 +174,48 @@ SELECT must_change(count(*), cardinality(@roles::text[])) FROM wanted;
 -- TakeRole takes one role from a user; one that is not there is an error. How the user came by the others stays as it is.
 -- name: TakeRole :exec
 WITH gone AS (
-    DELETE FROM user_role ur USING role r WHERE ur.user_id = @user_id AND r.id = ur.role_id AND r.name = @role RETURNING ur.role_id
+    DELETE FROM user_role ur USING role r WHERE ur.user_id = @user_id AND r.id = ur.role_id AND r.name = @role RETURNING ur.user_id
+), changed AS (
+    UPDATE app_user u SET version = version + 1, updated_at = @taken_at::timestamptz FROM gone g WHERE u.id = g.user_id RETURNING u.id
 )
-SELECT must_change(count(*)) FROM gone;
+SELECT must_change(count(*)) FROM changed;
 
 -- LockRoles makes changes of who may manage users wait for each other.
 -- name: LockRoles :exec
 SELECT id FROM role ORDER BY id FOR NO KEY UPDATE;
 
--- MayStill fails unless a user is active and has these permissions, and the credential of the request is good: its token, where that is not 0, and its session by when it began, where that is known. Another change of the user goes before it or after it; what is not in the user's own row is as it was when the statement began, so whoever changes that locks the roles before.
+-- LockUsers makes what gives users something wait for what takes it from them. It is a statement of its own: what is asked after it sees what was committed meanwhile.
+-- name: LockUsers :exec
+SELECT id FROM app_user WHERE id = ANY (@ids::bigint[]) ORDER BY id FOR NO KEY UPDATE;
+
+-- MayStill fails unless a user is active and has these permissions, and the credential of the request is good: its token, where that is not 0, and its session by when it began, where that is known.
 -- name: MayStill :exec
-WITH asking AS (
-    SELECT u.id FROM app_user u
-    WHERE u.id = @user_id AND u.is_active AND (sqlc.narg('session_began')::timestamptz IS NULL OR u.sessions_from IS NULL OR u.sessions_from <= sqlc.narg('session_began'))
-    FOR NO KEY UPDATE
-)
-SELECT must_change(count(*)) FROM asking a
-WHERE (@token_id::bigint = 0 OR EXISTS (
-        SELECT FROM api_token t WHERE t.id = @token_id AND t.user_id = a.id AND t.is_active AND (t.expires_at IS NULL OR t.expires_at > now())))
+SELECT must_change(count(*)) FROM app_user u
+WHERE u.id = @user_id AND u.is_active AND (sqlc.narg('session_began')::timestamptz IS NULL OR u.sessions_from IS NULL OR u.sessions_from <= sqlc.narg('session_began'))
+  AND (@token_id::bigint = 0 OR EXISTS (
+        SELECT FROM api_token t WHERE t.id = @token_id AND t.user_id = u.id AND t.is_active AND (t.expires_at IS NULL OR t.expires_at > now())))
   AND NOT EXISTS (
         SELECT unnest(@permissions::text[])
         EXCEPT
-        SELECT p.name FROM user_role ur JOIN role_permission rp ON rp.role_id = ur.role_id JOIN permission p ON p.id = rp.permission_id WHERE ur.user_id = a.id);
+        SELECT p.name FROM user_role ur JOIN role_permission rp ON rp.role_id = ur.role_id JOIN permission p ON p.id = rp.permission_id WHERE ur.user_id = u.id);
 
 -- MayGive fails when a user would get what is not among some permissions: by a role that they do not have, or by any when they are not active and let in. Without roles to be, they are those that the user has.
 -- name: MayGive :exec
-WITH receiving AS (
-    SELECT u.id, u.is_active FROM app_user u WHERE u.id = @user_id FOR NO KEY UPDATE
-)
-SELECT must_change(count(*), 0) FROM receiving u
+SELECT must_change(count(*), 0) FROM app_user u
 JOIN role r ON CASE WHEN @set_roles::boolean THEN r.name = ANY (@roles::text[]) ELSE EXISTS (SELECT FROM user_role ur WHERE ur.user_id = u.id AND ur.role_id = r.id) END
 JOIN role_permission rp ON rp.role_id = r.id
 JOIN permission p ON p.id = rp.permission_id
-WHERE p.name <> ALL (@own_permissions::text[])
+WHERE u.id = @user_id AND p.name <> ALL (@own_permissions::text[])
   AND (@lets_in::boolean AND NOT u.is_active OR NOT EXISTS (SELECT FROM user_role ur WHERE ur.user_id = u.id AND ur.role_id = r.id));
+
+-- MayLend fails unless a user is an active service account, and what it may do, as far as the scopes of a token leave that, is among some permissions.
+-- name: MayLend :exec
+SELECT must_change(count(*)) FROM app_user u
+WHERE u.id = @user_id AND u.is_active AND u.is_service AND NOT EXISTS (
+    SELECT FROM user_role ur JOIN role_permission rp ON rp.role_id = ur.role_id JOIN permission p ON p.id = rp.permission_id
+    WHERE ur.user_id = u.id AND p.name <> ALL (@own_permissions::text[])
+      AND (cardinality(@scopes::text[]) = 0 OR EXISTS (
+            SELECT FROM unnest(@scopes::text[]) AS s (scope) WHERE s.scope = p.name OR right(s.scope, 2) = ':*' AND starts_with(p.name, left(s.scope, -1)))));
 
 -- MayPermit fails when a role would get a permission that is not among some.
 -- name: MayPermit :exec

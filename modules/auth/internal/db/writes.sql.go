@@ -275,11 +275,15 @@ func (q *Queries) EndTokens(ctx context.Context, arg EndTokensParams) (int64, er
 }
 
 const grantRole = `-- name: GrantRole :execrows
-INSERT INTO user_role (user_id, role_id, granted_at, created_at)
-SELECT u.id, r.id, $1, $1
-FROM app_user u, role r
-WHERE u.username = $2 AND r.name = $3
-ON CONFLICT (user_id, role_id) DO UPDATE SET from_team = false, granted_at = excluded.granted_at WHERE user_role.from_team
+WITH given AS (
+    INSERT INTO user_role (user_id, role_id, granted_at, created_at)
+    SELECT u.id, r.id, $1, $1
+    FROM app_user u, role r
+    WHERE u.username = $2 AND r.name = $3
+    ON CONFLICT (user_id, role_id) DO UPDATE SET from_team = false, granted_at = excluded.granted_at WHERE user_role.from_team
+    RETURNING user_id
+)
+UPDATE app_user u SET version = version + 1, updated_at = $1 FROM given g WHERE u.id = g.user_id
 `
 
 type GrantRoleParams struct {
@@ -444,24 +448,31 @@ func (q *Queries) LockRoles(ctx context.Context) error {
 	return err
 }
 
+const lockUsers = `-- name: LockUsers :exec
+SELECT id FROM app_user WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE
+`
+
+// LockUsers makes what gives users something wait for what takes it from them. It is a statement of its own: what is asked after it sees what was committed meanwhile.
+func (q *Queries) LockUsers(ctx context.Context, ids []int64) error {
+	_, err := q.db.Exec(ctx, lockUsers, ids)
+	return err
+}
+
 const mayGive = `-- name: MayGive :exec
-WITH receiving AS (
-    SELECT u.id, u.is_active FROM app_user u WHERE u.id = $5 FOR NO KEY UPDATE
-)
-SELECT must_change(count(*), 0) FROM receiving u
+SELECT must_change(count(*), 0) FROM app_user u
 JOIN role r ON CASE WHEN $1::boolean THEN r.name = ANY ($2::text[]) ELSE EXISTS (SELECT FROM user_role ur WHERE ur.user_id = u.id AND ur.role_id = r.id) END
 JOIN role_permission rp ON rp.role_id = r.id
 JOIN permission p ON p.id = rp.permission_id
-WHERE p.name <> ALL ($3::text[])
-  AND ($4::boolean AND NOT u.is_active OR NOT EXISTS (SELECT FROM user_role ur WHERE ur.user_id = u.id AND ur.role_id = r.id))
+WHERE u.id = $3 AND p.name <> ALL ($4::text[])
+  AND ($5::boolean AND NOT u.is_active OR NOT EXISTS (SELECT FROM user_role ur WHERE ur.user_id = u.id AND ur.role_id = r.id))
 `
 
 type MayGiveParams struct {
 	SetRoles       bool     `json:"set_roles"`
 	Roles          []string `json:"roles"`
+	UserID         int64    `json:"user_id"`
 	OwnPermissions []string `json:"own_permissions"`
 	LetsIn         bool     `json:"lets_in"`
-	UserID         int64    `json:"user_id"`
 }
 
 // MayGive fails when a user would get what is not among some permissions: by a role that they do not have, or by any when they are not active and let in. Without roles to be, they are those that the user has.
@@ -469,10 +480,31 @@ func (q *Queries) MayGive(ctx context.Context, arg MayGiveParams) error {
 	_, err := q.db.Exec(ctx, mayGive,
 		arg.SetRoles,
 		arg.Roles,
+		arg.UserID,
 		arg.OwnPermissions,
 		arg.LetsIn,
-		arg.UserID,
 	)
+	return err
+}
+
+const mayLend = `-- name: MayLend :exec
+SELECT must_change(count(*)) FROM app_user u
+WHERE u.id = $1 AND u.is_active AND u.is_service AND NOT EXISTS (
+    SELECT FROM user_role ur JOIN role_permission rp ON rp.role_id = ur.role_id JOIN permission p ON p.id = rp.permission_id
+    WHERE ur.user_id = u.id AND p.name <> ALL ($2::text[])
+      AND (cardinality($3::text[]) = 0 OR EXISTS (
+            SELECT FROM unnest($3::text[]) AS s (scope) WHERE s.scope = p.name OR right(s.scope, 2) = ':*' AND starts_with(p.name, left(s.scope, -1)))))
+`
+
+type MayLendParams struct {
+	UserID         int64    `json:"user_id"`
+	OwnPermissions []string `json:"own_permissions"`
+	Scopes         []string `json:"scopes"`
+}
+
+// MayLend fails unless a user is an active service account, and what it may do, as far as the scopes of a token leave that, is among some permissions.
+func (q *Queries) MayLend(ctx context.Context, arg MayLendParams) error {
+	_, err := q.db.Exec(ctx, mayLend, arg.UserID, arg.OwnPermissions, arg.Scopes)
 	return err
 }
 
@@ -495,34 +527,30 @@ func (q *Queries) MayPermit(ctx context.Context, arg MayPermitParams) error {
 }
 
 const mayStill = `-- name: MayStill :exec
-WITH asking AS (
-    SELECT u.id FROM app_user u
-    WHERE u.id = $3 AND u.is_active AND ($4::timestamptz IS NULL OR u.sessions_from IS NULL OR u.sessions_from <= $4)
-    FOR NO KEY UPDATE
-)
-SELECT must_change(count(*)) FROM asking a
-WHERE ($1::bigint = 0 OR EXISTS (
-        SELECT FROM api_token t WHERE t.id = $1 AND t.user_id = a.id AND t.is_active AND (t.expires_at IS NULL OR t.expires_at > now())))
+SELECT must_change(count(*)) FROM app_user u
+WHERE u.id = $1 AND u.is_active AND ($2::timestamptz IS NULL OR u.sessions_from IS NULL OR u.sessions_from <= $2)
+  AND ($3::bigint = 0 OR EXISTS (
+        SELECT FROM api_token t WHERE t.id = $3 AND t.user_id = u.id AND t.is_active AND (t.expires_at IS NULL OR t.expires_at > now())))
   AND NOT EXISTS (
-        SELECT unnest($2::text[])
+        SELECT unnest($4::text[])
         EXCEPT
-        SELECT p.name FROM user_role ur JOIN role_permission rp ON rp.role_id = ur.role_id JOIN permission p ON p.id = rp.permission_id WHERE ur.user_id = a.id)
+        SELECT p.name FROM user_role ur JOIN role_permission rp ON rp.role_id = ur.role_id JOIN permission p ON p.id = rp.permission_id WHERE ur.user_id = u.id)
 `
 
 type MayStillParams struct {
-	TokenID      int64      `json:"token_id"`
-	Permissions  []string   `json:"permissions"`
 	UserID       int64      `json:"user_id"`
 	SessionBegan *time.Time `json:"session_began"`
+	TokenID      int64      `json:"token_id"`
+	Permissions  []string   `json:"permissions"`
 }
 
-// MayStill fails unless a user is active and has these permissions, and the credential of the request is good: its token, where that is not 0, and its session by when it began, where that is known. Another change of the user goes before it or after it; what is not in the user's own row is as it was when the statement began, so whoever changes that locks the roles before.
+// MayStill fails unless a user is active and has these permissions, and the credential of the request is good: its token, where that is not 0, and its session by when it began, where that is known.
 func (q *Queries) MayStill(ctx context.Context, arg MayStillParams) error {
 	_, err := q.db.Exec(ctx, mayStill,
-		arg.TokenID,
-		arg.Permissions,
 		arg.UserID,
 		arg.SessionBegan,
+		arg.TokenID,
+		arg.Permissions,
 	)
 	return err
 }
@@ -773,19 +801,22 @@ func (q *Queries) SignUp(ctx context.Context, arg SignUpParams) error {
 
 const takeRole = `-- name: TakeRole :exec
 WITH gone AS (
-    DELETE FROM user_role ur USING role r WHERE ur.user_id = $1 AND r.id = ur.role_id AND r.name = $2 RETURNING ur.role_id
+    DELETE FROM user_role ur USING role r WHERE ur.user_id = $1 AND r.id = ur.role_id AND r.name = $2 RETURNING ur.user_id
+), changed AS (
+    UPDATE app_user u SET version = version + 1, updated_at = $3::timestamptz FROM gone g WHERE u.id = g.user_id RETURNING u.id
 )
-SELECT must_change(count(*)) FROM gone
+SELECT must_change(count(*)) FROM changed
 `
 
 type TakeRoleParams struct {
-	UserID int64  `json:"user_id"`
-	Role   string `json:"role"`
+	UserID  int64     `json:"user_id"`
+	Role    string    `json:"role"`
+	TakenAt time.Time `json:"taken_at"`
 }
 
 // TakeRole takes one role from a user; one that is not there is an error. How the user came by the others stays as it is.
 func (q *Queries) TakeRole(ctx context.Context, arg TakeRoleParams) error {
-	_, err := q.db.Exec(ctx, takeRole, arg.UserID, arg.Role)
+	_, err := q.db.Exec(ctx, takeRole, arg.UserID, arg.Role, arg.TakenAt)
 	return err
 }
 
