@@ -119,7 +119,8 @@ func newUserLinkCommand(url *string) *cobra.Command {
 		Short: "Say which GitHub account is a user's",
 		Long: `Say which GitHub account a user that was made by hand logs in with: ACCOUNT is its
 number (the "id" of https://api.github.com/users/LOGIN), for names change hands; none
-takes it away. The roles that the user has stay, beside those of the teams.`,
+takes it away. The roles that the user has stay, beside those of the teams. The sessions
+that another account has begun end; its API tokens stay until they are revoked.`,
 		Example: `  opsdb user link vera 1001
   opsdb user link vera none`,
 		Args: cobra.ExactArgs(2),
