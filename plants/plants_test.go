@@ -158,7 +158,7 @@ var plants = []plant{
 	{"main is not asked what somebody is given", "modules/auth/operations_users.go", "if body.Roles.Set || body.IsActive.Value {", "if false {", "NobodyGivesBack", false},
 	{"main is not asked what a service account's token permits", "modules/auth/operations_tokens.go", "if n.forAnother {\n\t\t\ttx.Add(", "if false {\n\t\t\ttx.Add(", "NobodyGivesBack", false},
 	{"main is asked before who takes has done so", "modules/auth/write.go", "[]txn.Step{lockUsers{IDs: []int64{p.UserID, about}}, step}", "[]txn.Step{step, lockUsers{IDs: []int64{p.UserID, about}}}", "WhatIsBeingTaken", false},
-	{"a session that has ended throws others out", "modules/auth/operations_sessions.go", "over := everywhere && m.over(ctx, *session)", "over := false && m.over(ctx, *session)", "SessionThatHasEndedElsewhereThrows", false},
+	{"a session that has ended throws others out", "modules/auth/operations_sessions.go", "over := everywhere && errors.Is(", "over := false && errors.Is(", "SessionThatHasEndedElsewhereThrows", false},
 	{"main is not asked what a role is given", "modules/auth/operations_roles.go", "tx.Add(mayPermit{RoleID: role.ID, Permissions: permissions, OwnPermissions: ownPermissions(ctx)}, step,", "tx.Add(step,", "NobodyGivesBack", false},
 	{"sessions of an account that is unlinked go on", "modules/auth/internal/db/writes.sql.go", "AND github_id IS NOT NULL THEN greatest(sessions_from,", "AND github_id IS NULL THEN greatest(sessions_from,", "UserOfAnotherAccount", false},
 	{"a login is written for whom an account was", "modules/auth/internal/db/writes.sql.go", "is_active AND github_id = $", "is_active AND 0 < $", "UserOfAnotherAccount", false},

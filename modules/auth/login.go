@@ -233,10 +233,7 @@ func (m *Module) renew(ctx context.Context, by secret, grace, youngerThan time.D
 		return Session{}, "", nil, problem.Unauthorized.New("the code has expired")
 	}
 	// Before the token is used up: who cannot be checked now shall be able to try again with it.
-	if _, _, err := m.config.Credentials.sessionUser(ctx, session); err != nil {
-		return Session{}, "", nil, err
-	}
-	if err := m.config.Credentials.admitted(ctx, api.Principal{Username: session.Username, SessionID: session.ID}, m.now()); err != nil {
+	if err := m.goesOn(ctx, session); err != nil {
 		return Session{}, "", nil, err
 	}
 	next, err := by.next()
@@ -261,6 +258,14 @@ func (m *Module) renew(ctx context.Context, by secret, grace, youngerThan time.D
 		return session, "", access, nil
 	}
 	return session, next.text, access, nil
+}
+
+// goesOn is problem.Unauthorized when a session was ended elsewhere, its user is out or either is denied here.
+func (m *Module) goesOn(ctx context.Context, session Session) error {
+	if _, _, err := m.config.Credentials.sessionUser(ctx, session); err != nil {
+		return err
+	}
+	return m.config.Credentials.admitted(ctx, api.Principal{Username: session.Username, SessionID: session.ID}, m.now())
 }
 
 // notOfTheSession refuses a secret that names a session and is none of it: a guess.

@@ -128,8 +128,8 @@ func (m *Module) logout(ctx context.Context, in *logoutInput) (*logoutOutput, er
 		case turn == pending.LoginRefused:
 			return nil, notOfTheSession()
 		}
-		// One that was ended elsewhere, or is denied here, throws nobody out any more.
-		over := everywhere && m.over(ctx, *session)
+		// One that was ended elsewhere, or is denied here, throws nobody out any more. What cannot be told keeps nobody in.
+		over := everywhere && errors.Is(m.goesOn(ctx, *session), problem.Unauthorized)
 		if err := m.end(ctx, *session, everywhere && !over); err != nil {
 			return nil, err
 		}
@@ -139,15 +139,6 @@ func (m *Module) logout(ctx context.Context, in *logoutInput) (*logoutOutput, er
 		m.recordSession(ctx, "logout", *session, "everywhere", everywhere)
 	}
 	return &logoutOutput{SetCookie: []http.Cookie{m.refreshCookie("", time.Time{})}}, nil
-}
-
-// over tells whether a session is known to give no access any more. What cannot be told keeps nobody from logging out.
-func (m *Module) over(ctx context.Context, session Session) bool {
-	_, _, err := m.config.Credentials.sessionUser(ctx, session)
-	if err == nil {
-		err = m.config.Credentials.admitted(ctx, api.Principal{Username: session.Username, SessionID: session.ID}, m.now())
-	}
-	return errors.Is(err, problem.Unauthorized)
 }
 
 // end ends a session, or all of its user: here at once, at other sites by a write that the buffer keeps while the link is cut.

@@ -33,16 +33,15 @@ func (k *KeyRing) seal(purpose string, content any) (string, error) {
 
 // unseal opens what seal has made for the same purpose; false when it was not made here.
 func (k *KeyRing) unseal(purpose, sealed string, into any) bool {
-	// A decoder of base64 skips what ends lines, and what is skipped could be another text of the same content.
-	if len(sealed) > longestSealed || strings.ContainsAny(sealed, "\r\n") {
+	if len(sealed) > longestSealed {
 		return false
 	}
 	dot := strings.LastIndexByte(sealed, '.')
 	if dot < 0 {
 		return false
 	}
-	content, err := base64.RawURLEncoding.Strict().DecodeString(sealed[dot+1:])
-	if err != nil {
+	content, ok := decodeSpelled(sealed[dot+1:])
+	if !ok {
 		return false
 	}
 	keys, err := k.current()
@@ -61,6 +60,12 @@ func (k *KeyRing) unseal(purpose, sealed string, into any) bool {
 		return err == nil && json.Unmarshal(text, into) == nil
 	}
 	return false
+}
+
+// decodeSpelled decodes base64url of which each content has one spelling. The strict decoder still skips what ends lines.
+func decodeSpelled(text string) ([]byte, bool) {
+	content, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	return content, err == nil && len(text) == base64.RawURLEncoding.EncodedLen(len(content))
 }
 
 // longestSealed bounds what is decoded at all: a cookie holds no more.

@@ -97,8 +97,8 @@ func (s secret) refresh(text string) secret {
 
 // parseRefresh checks the form of a refresh token.
 func parseRefresh(text string) (secret, bool) {
-	content, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil || len(content) != 16+16+32 || len(text) != base64.RawURLEncoding.EncodedLen(len(content)) {
+	content, ok := decodeSpelled(text)
+	if !ok || len(content) != 16+16+32 {
 		return secret{}, false
 	}
 	return secret{sessionID: uuid.UUID(content[:16]), family: [16]byte(content[16:32])}.refresh(text), true
